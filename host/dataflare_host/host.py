@@ -1,0 +1,82 @@
+"""The host's face towards modes, engines, loaders, services, commands and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from dataflare.component import Component
+    from dataflare_host.plan import Plan, StepPlan
+    from dataflare_host.registry import Table
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who asks: the local owner (``uid``), or a name with roles."""
+
+    name: str
+    uid: int | None = None
+    roles: tuple[str, ...] = ("owner",)
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened: versioned JSON with a sequence number."""
+
+    kind: str
+    flow: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+    sequence: int = 0
+    version: int = 1
+    at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat())
+
+
+@dataclass(frozen=True)
+class FlowStatus:
+    """A flow: what is wanted, what is."""
+
+    name: str
+    desired: str = ""
+    actual: str = ""
+    owner: str = ""
+    revision: int = 0
+    pid: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class HostApi(Protocol):
+    """What the host offers. Changes are authorised, then audited."""
+
+    principal: Principal
+    version: str
+
+    def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
+        """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
+
+    def component(self, uses: str, config: Mapping[str, Any], kind: str) -> Component:
+        """A configured instance of a component (``plugin/name``, ``./file.py/name``). Raises ConfigError."""
+
+    def step(self, plan: Plan, step: str) -> Component:
+        """A configured instance for a step of a plan, its secrets put in place."""
+
+    def table(self, generation: int | None = None) -> Table:
+        """The component factories of a generation (None: the newest)."""
+
+    def secret(self, name: str, step: str) -> str:
+        """A secret's value. Raises PermissionDenied, ConfigError ``secret.unknown``."""
+
+    def flows(self) -> list[FlowStatus]:
+        """The flows known here: desired and actual state."""
+
+    def command(self, flow: str, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """A command to a running flow."""
+
+    def emit(self, event: Event) -> None:
+        """Tell an event to everybody who listens."""
+
+    def events(self, after: int) -> Iterator[Event]:
+        """The events after a sequence number."""

@@ -1,0 +1,247 @@
+"""The component kinds of the host's side: store, engine, mode, loader, service, command.
+
+All are inline only. The host knows none of their implementations by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from dataflare.component import Component
+from dataflare.errors import Problem
+from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
+    from dataflare_host.layout import Part
+    from dataflare_host.manifest import Manifest
+    from dataflare_host.plan import Plan
+
+
+class Store(Component, kind="store", abilities={"durable": True, "shared": "host", "layers": ()}):
+    """Keeps leases, checkpoints, keyed state and dead letters of flows, by (flow, region).
+
+    ``durable``: survives SIGKILL and power loss. ``shared``: who can reach it: ``process``, ``host`` or ``any``.
+    Every write raises Fenced unless ``fence`` is the region's newest token. Thread-safe.
+    """
+
+    def open(self, *args: Any, **kwargs: Any) -> None:
+        """``(ctx)``. Raises StateError (``state.locked``, ``state.corrupt``, ``state.unreadable``)."""
+
+    def lease_info(self, flow: str, region: str) -> LeaseInfo | None:
+        """Who holds the region, or None if nobody ever did."""
+        raise NotImplementedError
+
+    def lease(self, flow: str, region: str, owner: str, above: int) -> int:
+        """Take the lease: ``above`` + 1, by compare-and-set. Raises Fenced if the newest token is not ``above`` (0: none yet)."""
+        raise NotImplementedError
+
+    def beat(self, flow: str, region: str, fence: int) -> None:
+        """Move the heartbeat. Raises Fenced once a newer token exists."""
+        raise NotImplementedError
+
+    def release(self, flow: str, region: str, fence: int) -> None:
+        """Give the lease back (marked released; the token stays the newest). Quiet if fenced."""
+        raise NotImplementedError
+
+    def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
+        """The last committed epoch (or a kept older one), or None. Needs no lease.
+
+        Raises StateError ``state.corrupt`` that names the damage and the newest intact epoch.
+        """
+        raise NotImplementedError
+
+    def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
+        """All live keys of a state: (key, value, expires)."""
+        raise NotImplementedError
+
+    def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
+        """The commit point: checkpoint and changes in one transaction, if ``fence`` is the newest token.
+
+        The epoch must be above the last one of the same incarnation. Durable on return. Raises Fenced, StateError.
+        """
+        raise NotImplementedError
+
+    def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
+        """All sinks have committed the epoch and its sources are told."""
+        raise NotImplementedError
+
+    def history(self, flow: str, region: str) -> list[EpochInfo]:
+        """The kept epochs, newest first."""
+        raise NotImplementedError
+
+    def prune(self, flow: str, region: str, keep: int) -> list[int]:
+        """Forget all but the newest ``keep`` settled epochs (the last one always stays); the epochs forgotten."""
+        raise NotImplementedError
+
+    def flows(self) -> list[tuple[str, str]]:
+        """The (flow, region) pairs that have a checkpoint or a lease."""
+        raise NotImplementedError
+
+    def reset(self, flow: str, region: str, fence: int) -> None:
+        """Forget checkpoints, keyed state and waiting letters of the region; the lease's token stays, so it only grows."""
+        raise NotImplementedError
+
+    def letters(
+        self,
+        flow: str,
+        *,
+        step: str | None = None,
+        code: str | None = None,
+        status: LetterStatus | None = "waiting",
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Iterator[Letter]:
+        """Dead letters in the order of their ids."""
+        raise NotImplementedError
+
+    def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
+        """Mark waiting letters dropped; how many were."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``status``: finished | stopped | failed."""
+
+    status: str
+    epoch: int = 0
+    read: int = 0
+    written: int = 0
+    rejected: int = 0
+    dropped: int = 0
+    seconds: float = 0.0
+    guarantee: str = ""
+    problems: tuple[Problem, ...] = ()
+    steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Step → read, written, rejected, dropped in this run."""
+    nothing_new: bool = False
+    """True where a finished flow was run again and there was nothing to read."""
+
+
+class Budget:
+    """Memory and CPU that a runner may use; both can be changed while it runs.
+
+    ``memory`` is in bytes (None: no bound), ``cpu`` in cores. Component calls pass ``gate``.
+    """
+
+    def __init__(self, memory: int | None = None, cpu: float | None = None) -> None:
+        self.memory = memory
+        self.cpu = cpu
+        self._listeners: list[Callable[[], None]] = []
+
+    def set(self, memory: int | None, cpu: float | None) -> None:
+        """Change the bounds, at any time."""
+        self.memory, self.cpu = memory, cpu
+        for listener in self._listeners:
+            listener()
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` after each change."""
+        self._listeners.append(listener)
+
+    def gate(self) -> None:
+        """Passed before each component call; a governor holds callers here."""
+
+
+class Link(Protocol):
+    """An ordered, bounded way for frames between two runners."""
+
+    def send(self, frame: Any, timeout: float) -> None:
+        """Send a frame; raises TimeoutError."""
+
+    def receive(self, timeout: float) -> Any:
+        """The next frame; raises TimeoutError."""
+
+
+class Exchange(Protocol):
+    """Makes links between runners."""
+
+    address: str
+
+    def dial(self, runner: str, address: str) -> Link:
+        """A link to a runner."""
+
+    def accept(self, timeout: float) -> tuple[str, Link]:
+        """The next runner that dialled, and the link."""
+
+
+class Runner(Protocol):
+    """One part of a flow, running. It knows nothing of where it runs."""
+
+    def run(self) -> Outcome:
+        """Run to the end, to a stop or to a failure; called once."""
+
+    def peers(self, alive: dict[str, str]) -> None:
+        """The runners alive, by name and address; who is absent is dead."""
+
+    def command(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        """``status``, ``stop``, ``drain``, ``checkpoint``, ``edit``, ``replay``, ``swap``, ``tap``. From any thread."""
+
+
+class Engine(Component, kind="engine"):
+    """Runs parts of plans."""
+
+    def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
+        """A runner for this part."""
+        raise NotImplementedError
+
+
+class Mode(Component, kind="mode", abilities={"takeover": "host", "shares_files": True, "ships": False}):
+    """Where a planned flow runs: placement, notices of death, links, and nothing else."""
+
+    def check(self, *args: Any, **kwargs: Any) -> Iterable[Problem]:
+        """``(plan, host)`` → reasons why this plan cannot run here."""
+        return ()
+
+    def run(self, plan: Plan, host: HostApi) -> Outcome:
+        """Start the flow, or attach to it where it runs already; returns when it ended."""
+        raise NotImplementedError
+
+    def stop(self, drain: bool) -> None:
+        """Ask the flow to stop: finish the epoch, one more barrier, exit. A second call aborts. From any thread."""
+        self.command("drain" if drain else "stop", {})
+
+    def command(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        """A Runner's command, routed."""
+        raise NotImplementedError
+
+
+class Loader(Component, kind="loader"):
+    """Loads plugins of one runtime; its name is the manifest's ``runtime.kind``."""
+
+    def audit(self, artifact: Path, manifest: Manifest) -> Iterable[Problem]:
+        """What the artifact would need beyond its manifest."""
+        return ()
+
+    def components(self, manifest: Manifest, host: HostApi) -> Iterable[type[Component]]:
+        """The component classes of a plugin; for guests, classes whose operations call the guest."""
+        raise NotImplementedError
+
+
+class Service(Component, kind="service"):
+    """Something that stays up beside the flows: an API, a sync agent, alerts."""
+
+    def run(self, host: HostApi) -> None:
+        """Serve until ``stop``."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End ``run`` soon. From any thread."""
+
+    def health(self) -> tuple[bool, str]:
+        """Is it well, and why (not)."""
+        return True, ""
+
+
+class Command(Component, kind="command", abilities={"group": None}):
+    """A command of the CLI: ``dataflare [group] NAME``. Arguments before the ``*`` become options by their types."""
+
+    group: ClassVar[str | None] = None
+
+    def call(self, *args: Any, **given: Any) -> Any:
+        """``(host, …)`` → a JSON answer, shown as text or as ``--json``."""
+        raise NotImplementedError

@@ -1,0 +1,1 @@
+"""The default plugin set: no code, only a manifest."""

@@ -1,0 +1,1 @@
+"""The mode that runs a flow in one process."""

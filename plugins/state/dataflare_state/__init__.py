@@ -1,0 +1,1 @@
+"""State stores: memory, file and SQLite."""

@@ -1,0 +1,1 @@
+"""Files, SQL, generators and everyday processors."""
