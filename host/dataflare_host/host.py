@@ -57,8 +57,8 @@ class HostApi(Protocol):
     def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
 
-    def component(self, uses: str, config: Mapping[str, Any], kind: str) -> Component:
-        """A configured instance of a component (``plugin/name``, ``./file.py/name``). Raises ConfigError."""
+    def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
+        """A configured instance of a component (``plugin/name``, ``./file.py/name`` from ``base`` on). Raises ConfigError."""
 
     def step(self, plan: Plan, step: str) -> Component:
         """A configured instance for a step of a plan, its secrets put in place."""
