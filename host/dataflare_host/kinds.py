@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from dataflare.component import Command as Command
 from dataflare.component import Component
 from dataflare.errors import Problem
 from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
@@ -118,6 +119,8 @@ class Outcome:
     problems: tuple[Problem, ...] = ()
     steps: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Step → read, written, rejected, dropped in this run."""
+    rejects: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Step → code → rows rejected in this run."""
     nothing_new: bool = False
     """True where a finished flow was run again and there was nothing to read."""
 
@@ -235,13 +238,3 @@ class Service(Component, kind="service"):
     def health(self) -> tuple[bool, str]:
         """Is it well, and why (not)."""
         return True, ""
-
-
-class Command(Component, kind="command", abilities={"group": None}):
-    """A command of the CLI: ``dataflare [group] NAME``. Arguments before the ``*`` become options by their types."""
-
-    group: ClassVar[str | None] = None
-
-    def call(self, *args: Any, **given: Any) -> Any:
-        """``(host, …)`` → a JSON answer, shown as text or as ``--json``."""
-        raise NotImplementedError

@@ -283,6 +283,14 @@ class Tool(Component, kind="tool", abilities={"effects": "none"}):
         raise NotImplementedError
 
 
+class Command(Component, kind="command", abilities={"group": None}):
+    """A command of the CLI: ``dataflare [group] NAME``. Arguments before the ``*`` become options by their types."""
+
+    def call(self, *args: Any, **given: Any) -> Any:
+        """``(host, …)`` → a JSON answer, shown as text or as ``--json``."""
+        raise NotImplementedError
+
+
 class Codec(Component, kind="codec", abilities={"media": (), "splittable": False}):
     """Turns bytes into rows and back."""
 

@@ -18,7 +18,7 @@ Only ``Reject`` and ``Retry`` steer the engine; every other exception means that
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 Kind = Literal["config", "retry", "reject", "fatal"]
 
@@ -93,7 +93,7 @@ class DataflareError(Exception):
         return "\n".join(problem.render() for problem in self.problems)
 
     @classmethod
-    def of(cls, code: str, message: str, **more: Any) -> DataflareError:
+    def of(cls, code: str, message: str, **more: Any) -> Self:
         """An error with one problem: ``StateError.of("state.locked", "...", fix="...")``."""
         more.setdefault("kind", cls.kind)
         return cls(Problem(code, message, **more))

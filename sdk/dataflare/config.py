@@ -1,0 +1,230 @@
+"""Configuration: from annotations to checked values, to JSON Schema and back to JSON.
+
+A class component's fields are its annotated attributes (own and inherited; not ``_private``, not ClassVar, not
+``State``), a function's are its parameters after the ``*``; both get the settings of the resources they ask for.
+Models are built at first need, so that declaring components costs nothing.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dataflare.config_problems import problems_of
+from dataflare.config_types import pydantic_type
+from dataflare.declare import nearest
+from dataflare.errors import ConfigError, Problem
+from dataflare.fields import Field as Field
+from dataflare.fields import field as field
+from dataflare.fields import fields_of, input_fields_of
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from dataflare.component import Component
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def configure(instance: Component, config: Mapping[str, Any]) -> None:
+    """Check ``config`` and set the attributes of ``instance``.
+
+    Raises ConfigError with one problem a wrong field; each has a pointer (``/path``), a cause and a fix.
+    """
+    for name, value in validate(type(instance), config).items():
+        setattr(instance, name, value)
+
+
+def validate(cls: type[Component], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all fields, defaults filled in. Raises ConfigError with one problem a wrong field."""
+    given, problems = _renamed(fields_of(cls), config)
+    values, wrong = _checked(model_of(cls), fields_of(cls), given)
+    if problems or wrong:
+        raise ConfigError(*problems, *wrong)
+    return values
+
+
+def validate_input(cls: type[Component], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a tool or command as the types it asks for. Raises ConfigError as ``validate`` does."""
+    values, wrong = _checked(input_model_of(cls), input_fields_of(cls), dict(given))
+    if wrong:
+        raise ConfigError(*wrong)
+    return values
+
+
+def model_of(cls: type[Component]) -> type[BaseModel]:
+    """The pydantic model of a component's configuration."""
+    return _kept(cls, "__dataflare_model__", fields_of(cls))
+
+
+def input_model_of(cls: type[Component]) -> type[BaseModel]:
+    """The pydantic model of a tool's or command's input."""
+    return _kept(cls, "__dataflare_input__", input_fields_of(cls))
+
+
+def json_schema(cls: type[Component]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a component's configuration.
+
+    Beside the standard keywords: ``x-advanced``, ``x-secret``, ``x-when`` (where the field has a meaning) and
+    ``x-dynamic-choices`` (``choices_of`` gives them).
+    """
+    return {
+        "$schema": _DIALECT,
+        **model_of(cls).model_json_schema(),
+        "title": cls.spec.name,
+        "description": cls.spec.summary,
+    }
+
+
+def input_schema(cls: type[Component]) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a tool's or command's input."""
+    schema = input_model_of(cls).model_json_schema()
+    return {"$schema": _DIALECT, **schema, "title": cls.spec.name, "description": cls.spec.summary}
+
+
+def choices_of(cls: type[Component], name: str, config: Mapping[str, Any]) -> list[Any] | None:
+    """What a field may be beside a half-filled configuration; None: anything of its type."""
+    defaults = {key: known.default for key, known in fields_of(cls).items() if not known.required}
+    return fields_of(cls)[name].choices_for({**defaults, **config})
+
+
+def dump(component: Component) -> dict[str, Any]:
+    """The configuration as JSON that ``configure`` takes again, defaults included.
+
+    Secrets show their reference (``${secret:NAME}``), never the value. Fields without a meaning here are left out.
+    """
+    fields = fields_of(type(component))
+    values = {name: getattr(component, name) for name in fields}
+    model = model_of(type(component)).model_construct(**values)
+    shown: dict[str, Any] = model.model_dump(mode="json", warnings=False)
+    return {name: value for name, value in shown.items() if fields[name].applies(values)}
+
+
+def renamed_fields(cls: type[Component], config: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of ``config`` that are written under an old name → the name of today."""
+    today = {old: name for name, known in fields_of(cls).items() for old in known.was}
+    return {old: today[old] for old in config if old in today}
+
+
+def _kept(cls: type[Component], key: str, fields: Mapping[str, Field]) -> type[BaseModel]:
+    model: type[BaseModel] | None = vars(cls).get(key)
+    if model is None:
+        model = _model(cls, fields)
+        setattr(cls, key, model)
+    return model
+
+
+def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]:
+    from pydantic import ConfigDict, PydanticUserError, create_model
+
+    settings = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=(), defer_build=False)
+    made: dict[str, Any] = {name: _model_field(known) for name, known in fields.items()}
+    try:
+        return create_model(cls.__name__, __config__=settings, __module__=cls.__module__, **made)
+    except (PydanticUserError, NameError, TypeError) as error:
+        raise ConfigError.of(
+            "plugin.config_type",
+            f"the configuration of {cls.__module__}.{cls.__qualname__} has a type that cannot be read from a flow",
+            cause=str(error).partition("\n")[0],
+            fix="use plain types, dataclasses, models, or the words of dataflare.types",
+        ) from error
+
+
+def _model_field(known: Field) -> tuple[Any, Any]:
+    from pydantic import Field as ModelField
+
+    annotation = pydantic_type(known.annotation)
+    needless = known.default is None or (known.required and known.when is not None)
+    extra = {"x-advanced": True} if known.advanced else {}
+    extra |= {"x-dynamic-choices": True} if callable(known.choices) else {}
+    extra |= {"x-when": dict(known.when)} if isinstance(known.when, Mapping) else {}
+    extra |= {"enum": list(known.choices)} if known.choices is not None and not callable(known.choices) else {}
+    default = None if needless else known.default
+    described: Any = ModelField(
+        default, description=known.help or None, json_schema_extra=extra or None, **dict(known.bounds)
+    )
+    return (annotation | None if needless else annotation), described
+
+
+def _renamed(fields: Mapping[str, Field], config: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """The configuration under today's names."""
+    today = {old: name for name, known in fields.items() for old in known.was}
+    given: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for key, value in config.items():
+        name = today.get(key, key) if key not in fields else key
+        if name != key and name in config:
+            fix = f"remove `{key}`"
+            message = f"`{key}` is the old name of `{name}`, and both are given"
+            problems.append(Problem("config.renamed", message, pointer=f"/{key}", fix=fix))
+            continue
+        if name != key:
+            warnings.warn(f"`{key}` is now called `{name}`", DeprecationWarning, stacklevel=4)
+        given[name] = value
+    return given, problems
+
+
+def _checked(
+    model: type[BaseModel], fields: Mapping[str, Field], given: dict[str, Any]
+) -> tuple[dict[str, Any], list[Problem]]:
+    from pydantic import ValidationError
+
+    unknown = [_unknown(name, fields) for name in given if name not in fields]
+    known = {name: value for name, value in given.items() if name in fields}
+    try:
+        checked = model(**known)
+    except ValidationError as error:
+        return {}, [*unknown, *problems_of(error, known, model)]
+    values = {name: getattr(checked, name) for name in fields}
+    problems = [problem for name in fields if (problem := _misplaced(fields[name], values, known)) is not None]
+    return values, [*unknown, *problems]
+
+
+def _unknown(name: str, fields: Mapping[str, Field]) -> Problem:
+    guess = nearest(name, fields)
+    fix = f"write `{guess}`" if guess else _known(fields)
+    return Problem("config.unknown_field", f"there is no field `{name}`", pointer=f"/{name}", cause=_known(fields), fix=fix)
+
+
+def _known(fields: Mapping[str, Field]) -> str:
+    return f"known fields are {', '.join(f'`{name}`' for name in fields)}" if fields else "it has no configuration"
+
+
+def _misplaced(known: Field, values: Mapping[str, Any], given: Mapping[str, Any]) -> Problem | None:
+    """A value that does not go with the others: it has no meaning here, is missing here, or is not one of the choices."""
+    pointer, value = f"/{known.name}", values[known.name]
+    if not known.applies(values):
+        if known.name not in given or value == known.default:
+            return None
+        where = _condition(known)
+        return Problem(
+            "config.not_applicable", f"`{known.name}` has no meaning here{where}", pointer=pointer, fix=f"remove `{known.name}`"
+        )
+    if known.required and known.name not in given:
+        return Problem("config.missing", f"`{known.name}` is missing", pointer=pointer, cause=known.help or None, fix=f"add `{known.name}`")
+    choices = known.choices_for(values)
+    if choices is None or value is None:
+        return None
+    for item in value if isinstance(value, (list, tuple, set, frozenset)) else (value,):
+        if item not in choices:
+            guess = nearest(str(item), choices)
+            listed = ", ".join(f"`{choice}`" for choice in choices)
+            return Problem(
+                "config.choice",
+                f"`{known.name}` cannot be `{item}`",
+                pointer=pointer,
+                cause=f"it is one of {listed}" if choices else "there is nothing to choose from",
+                fix=f"write `{guess}`" if guess else f"write one of {listed}",
+            )
+    return None
+
+
+def _condition(known: Field) -> str:
+    if not isinstance(known.when, Mapping):
+        return ""
+    parts = []
+    for name, wanted in known.when.items():
+        words = wanted if isinstance(wanted, (tuple, list, set, frozenset)) else (wanted,)
+        parts.append(f"`{name}` is {' or '.join(f'`{word}`' for word in words)}")
+    return f": only where {' and '.join(parts)}"
