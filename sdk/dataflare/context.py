@@ -154,7 +154,8 @@ class Context:
     state: StateBackend | None = None
     clock: Clock = field(default_factory=FixedClock)
     random: random_module.Random = field(default_factory=lambda: random_module.Random(0))
-    resources: Callable[[Any], Any] | None = None
+    resources: Callable[[Any, Any], Any] | None = None
+    """(resource, component that asks) → its value: a ``dataflare.resource.Resources`` pool."""
     cancel: threading.Event = field(default_factory=threading.Event)
     on_checkpoint_request: Callable[[], None] | None = None
     on_progress: Callable[[float, float | None, str], None] | None = None

@@ -1,0 +1,132 @@
+"""State by key: declared as an attribute, kept by the engine, restored after a crash.
+
+::
+
+    class Dedupe(Processor, by="key"):
+        key: Columns
+        ttl: Duration | None = None
+        seen: State[bool] = state(ttl="ttl")
+
+        def process(self, batch: Batch) -> Batch:
+            known = self.seen.get(batch)
+            self.seen.put(batch, [True] * len(batch))
+            ...
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from dataflare.calling import hints
+from dataflare.errors import ConfigError
+from dataflare.json_types import JsonType
+
+if TYPE_CHECKING:
+    from dataflare.batch import Batch
+    from dataflare.component import Component, Processor
+    from dataflare.context import Context
+
+S = TypeVar("S")
+
+
+class State(Generic[S]):
+    """A value for each key. ``seen: State[bool] = state(ttl="ttl")`` in a processor with ``by=``.
+
+    Writes take effect when the running call returns; if it fails, they never happened.
+    """
+
+    def __init__(self, *, ttl: float | str | None = None, version: int = 1) -> None:
+        self.ttl = ttl
+        self.version = version
+        self.name = ""
+        self.columns: tuple[str, ...] = ()
+        self._type = JsonType(None, "state")
+        self._ctx: Context | None = None
+
+    def get(self, keys: Batch) -> list[S | None]:
+        """The value for the key of each row; None where there is none. A batch with more columns than the key's is fine."""
+        backend, encoded = self._ready(keys)
+        values: list[Any] = backend.get(self.name, encoded)
+        return [None if value is None else self._type.load(value) for value in values]
+
+    def put(self, keys: Batch, values: Iterable[S | None]) -> None:
+        """New values for the key of each row, None: forget it. Of rows with the same key the last one counts."""
+        backend, encoded = self._ready(keys)
+        dumped = [None if value is None else self._type.dump(value) for value in _plain(values)]
+        if len(dumped) != len(encoded):
+            raise ConfigError.of(
+                "state.length", f"the state `{self.name}` got {len(dumped)} values for {len(encoded)} keys", kind="fatal"
+            )
+        ttl = self.ttl
+        backend.put(self.name, encoded, dumped, ttl if ttl is None else float(ttl))
+
+    def _ready(self, keys: Batch) -> tuple[Any, list[bytes]]:
+        if self._ctx is None or self._ctx.state is None:
+            raise ConfigError.of(
+                "state.unavailable",
+                f"the state `{self.name or 'declared here'}` can only be used while the step runs",
+                fix="use it in process, timer, watermark or finish; in tests through dataflare.testing",
+            )
+        from dataflare import keys as key_bytes
+
+        return self._ctx.state, key_bytes.encode(keys, list(self.columns))
+
+
+def state(*, ttl: float | str | None = None, version: int = 1) -> Any:
+    """Declare a state. ``ttl``: seconds after the last put, or the name of the field that says it; ``version`` of its type."""
+    return State(ttl=ttl, version=version)
+
+
+def key_columns(component: Processor) -> tuple[str, ...]:
+    """The key columns of a component: what the field named by ``by`` holds; empty for one without keys."""
+    name = component.spec.get("by")
+    if name is None:
+        return ()
+    if not hasattr(component, name):
+        raise ConfigError.of(
+            "step.by",
+            f"`{component.spec.name}` declares by={name!r}, but has no field `{name}`",
+            fix=f"add the field `{name}: Columns`",
+        )
+    value = getattr(component, name)
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def declared_states(cls: type[Component]) -> dict[str, State[Any]]:
+    """The states that a component class declares, by name."""
+    found: dict[str, State[Any]] = {}
+    for owner in reversed(cls.__mro__):
+        for name, value in vars(owner).items():
+            if isinstance(value, State):
+                found[name] = value
+    for name, kind in hints(cls).items():
+        if typing.get_origin(kind) is State or kind is State:
+            found.setdefault(name, State())
+    return found
+
+
+def bind_state(component: Processor, ctx: Context) -> None:
+    """Give a component's declared states their backend (``ctx.state``, looked at in each call), type and columns."""
+    declared = declared_states(type(component))
+    if not declared:
+        return
+    columns, kinds = key_columns(component), hints(type(component))
+    for name, declaration in declared.items():
+        if not columns:
+            raise ConfigError.of(
+                "state.no_key",
+                f"`{component.spec.name}` declares the state `{name}`, but no key",
+                fix='add `by="key"` to the class and the field `key: Columns`',
+            )
+        ttl = declaration.ttl
+        bound: State[Any] = State(ttl=getattr(component, ttl) if isinstance(ttl, str) else ttl, version=declaration.version)
+        bound.name, bound.columns, bound._ctx = name, columns, ctx
+        arguments = typing.get_args(kinds.get(name))
+        bound._type = JsonType(arguments[0] if arguments else None, "state")
+        setattr(component, name, bound)
+
+
+def _plain(values: Any) -> Iterable[Any]:
+    return values.to_pylist() if hasattr(values, "to_pylist") else values
