@@ -1,1 +1,1 @@
-"""State stores: memory, file and SQLite."""
+"""State stores (memory, file, SQLite) and the commands that look after state and dead letters."""

@@ -1,0 +1,42 @@
+"""Files and folders that survive a power cut: written, synchronised, then named."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents; each new name is on disk when this returns."""
+    missing = []
+    place = folder
+    while not place.is_dir():
+        missing.append(place)
+        if place.parent == place:
+            break
+        place = place.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        sync_folder(made.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, *parts: bytes) -> None:
+    """Write a new file and make its content durable; its name is not yet (``sync_folder``). Raises FileExistsError."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[os.write(handle, view) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)

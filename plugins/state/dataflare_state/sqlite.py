@@ -1,0 +1,343 @@
+"""The store in one SQLite file: the default, and the one to take where everything runs on one machine.
+
+Every change is one ``BEGIN IMMEDIATE`` transaction that first compares the fencing token, in WAL mode with
+``synchronous=FULL``: after an error, a crash or a power cut the file holds the old state or the new one, whole.
+Keyed state is one row a key, so an epoch costs what it changed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from dataflare import Duration, field
+from dataflare.context import Context
+from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus, StateChange
+from dataflare_host.kinds import Store
+from dataflare_state import database, packing, problems, rules
+
+COLUMNS = [column.name for column in fields(Letter)]
+AT_ONCE = 10_000
+EXPIRED_A_COMMIT = 5_000
+"""How many expired keys one commit forgets at most, so that none becomes slow."""
+
+
+class Sqlite(Store, name="sqlite"):
+    """Keeps state in one SQLite file on a local disk; runners on this machine can share it."""
+
+    path: str = field(default=".dataflare/state.db", help="The file; relative to the folder of the flow.")
+    wait: Duration = field(
+        default=5.0, help="How long to wait for another process that is writing before giving up.", advanced=True
+    )
+
+    _path: Path
+    _lock: threading.RLock
+    _connection: sqlite3.Connection | None
+
+    def open(self, ctx: Context) -> None:
+        """Open the file if there is one; the first write makes it. Raises StateError with the reason and a fix."""
+        self._path, self._lock, self._connection = ctx.path(self.path), threading.RLock(), None
+        with problems.told(self._path):
+            exists = self._path.exists()
+        if exists:
+            self._connection = database.connect(self._path, self.wait)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def lease_info(self, flow: str, region: str) -> LeaseInfo | None:
+        """Who holds the region, or None."""
+        row = self._one("select token, owner, beat, released from lease where flow = ? and region = ?", flow, region)
+        return LeaseInfo(row[0], row[1], row[2], bool(row[3])) if row else None
+
+    def lease(self, flow: str, region: str, owner: str, above: int) -> int:
+        """Take the lease with the token ``above`` + 1."""
+        with self._writing() as connection:
+            newest = _newest(connection, flow, region)
+            if newest != above:
+                raise problems.fenced(flow, region, above, newest)
+            connection.execute(
+                "insert or replace into lease values (?, ?, ?, ?, 0, 0)", (flow, region, above + 1, owner)
+            )
+        return above + 1
+
+    def beat(self, flow: str, region: str, fence: int) -> None:
+        """Move the heartbeat."""
+        with self._fenced(flow, region, fence) as connection:
+            connection.execute("update lease set beat = beat + 1 where flow = ? and region = ?", (flow, region))
+
+    def release(self, flow: str, region: str, fence: int) -> None:
+        """Give the lease back."""
+        with self._writing() as connection:
+            connection.execute(
+                "update lease set released = 1 where flow = ? and region = ? and token = ?", (flow, region, fence)
+            )
+
+    def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
+        """The last committed epoch, or a kept older one."""
+        which = "max(epoch)" if epoch is None else "epoch"
+        row = self._one(
+            f"select {which} from checkpoint where flow = ? and region = ?"
+            + ("" if epoch is None else " and epoch = ?"),
+            *((flow, region) if epoch is None else (flow, region, epoch)),
+        )
+        if row is None or row[0] is None:
+            return None
+        found, damage = self._read(flow, region, row[0])
+        if found is None:
+            raise problems.corrupt(flow, region, damage, self._intact(flow, region, row[0]))
+        return found
+
+    def _read(self, flow: str, region: str, epoch: int) -> tuple[Checkpoint | None, str]:
+        with self._lock, database.speaking(self._path):
+            assert self._connection is not None
+            row = self._connection.execute(
+                "select body, digest, settled from checkpoint where flow = ? and region = ? and epoch = ?",
+                (flow, region, epoch),
+            ).fetchone()
+            blobs = self._connection.execute(
+                "select digest, data from blob join blob_use using (flow, region, digest) "
+                "where flow = ? and region = ? and epoch = ?",
+                (flow, region, epoch),
+            ).fetchall()
+        if packing.digest(flow, region, epoch, row[0]) != row[1]:
+            return None, f"the checkpoint of epoch {epoch}"
+        if any(packing.digest_of(data) != digest for digest, data in blobs):
+            return None, f"a snapshot of epoch {epoch}"
+        try:
+            checkpoint = packing.checkpoint(row[0], dict(blobs))
+        except ValueError as error:
+            raise problems.newer_checkpoint(flow, error) from error
+        if checkpoint is None:
+            return None, f"a snapshot of epoch {epoch} is missing"
+        return replace(checkpoint, settled=bool(row[2])), ""
+
+    def _intact(self, flow: str, region: str, below: int) -> int | None:
+        older = (info.epoch for info in self.history(flow, region) if info.epoch < below)
+        return next((epoch for epoch in older if self._read(flow, region, epoch)[0]), None)
+
+    def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
+        """All live keys of a state, in the order of the keys, as they were when the first is asked for."""
+        if self._connection is None:
+            return
+        # A connection of its own: one moment's content, whatever is committed meanwhile.
+        with closing(database.connect(self._path, self.wait)) as connection, database.speaking(self._path):
+            cursor = connection.execute(
+                "select key, value, expires from keyed join state on keyed.state = state.id "
+                "where flow = ? and region = ? and step = ? and name = ? and (expires is null or expires > ?) "
+                "order by key",
+                (flow, region, step, name, time.time()),
+            )
+            while rows := cursor.fetchmany(AT_ONCE):
+                yield from rows
+
+    def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
+        """The commit point: all of it, or an error and none of it."""
+        checkpoint = rules.dated(checkpoint)
+        flow, region, epoch = checkpoint.flow, checkpoint.region, checkpoint.epoch
+        body, blobs = packing.text(checkpoint)
+        sealed = packing.digest(flow, region, epoch, body)
+        with self._fenced(flow, region, fence) as connection:
+            last = connection.execute(
+                "select incarnation, epoch from checkpoint where flow = ? and region = ? order by epoch desc limit 1",
+                (flow, region),
+            ).fetchone()
+            rules.admit(checkpoint, *(last or (None, 0)))
+            connection.execute(
+                "insert into checkpoint values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (flow, region, epoch, checkpoint.incarnation, body, sealed)
+                + (checkpoint.settled, checkpoint.finished, checkpoint.committed_at),
+            )
+            for digest, data in blobs.items():
+                connection.execute("insert or ignore into blob values (?, ?, ?, ?)", (flow, region, digest, data))
+                connection.execute("insert into blob_use values (?, ?, ?, ?)", (flow, region, epoch, digest))
+            _keep_state(connection, flow, region, changes.state)
+            _file_letters(connection, flow, changes, checkpoint.committed_at)
+
+    def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
+        """All sinks have committed the epoch."""
+        with self._fenced(flow, region, fence) as connection:
+            connection.execute(
+                "update checkpoint set settled = 1 where flow = ? and region = ? and epoch = ?", (flow, region, epoch)
+            )
+
+    def history(self, flow: str, region: str) -> list[EpochInfo]:
+        """The kept epochs, newest first."""
+        rows = self._all(
+            "select epoch, committed_at, settled, finished, length(body) from checkpoint "
+            "where flow = ? and region = ? order by epoch desc",
+            flow,
+            region,
+        )
+        return [EpochInfo(row[0], row[1], bool(row[2]), bool(row[3]), row[4]) for row in rows]
+
+    def prune(self, flow: str, region: str, keep: int) -> list[int]:
+        """Forget all but the newest ``keep`` settled epochs and what is unsettled or last."""
+        if not rules.prunable(self.history(flow, region), keep):
+            return []
+        with self._writing() as connection:
+            gone = rules.prunable(self.history(flow, region), keep)
+            for table in ("checkpoint", "blob_use"):
+                connection.executemany(
+                    f"delete from {table} where flow = ? and region = ? and epoch = ?",
+                    [(flow, region, epoch) for epoch in gone],
+                )
+            connection.execute(
+                "delete from blob where flow = ? and region = ? and digest not in "
+                "(select digest from blob_use where flow = ? and region = ?)",
+                (flow, region) * 2,
+            )
+        return gone
+
+    def flows(self) -> list[tuple[str, str]]:
+        """The (flow, region) pairs known here."""
+        return self._all("select flow, region from lease union select flow, region from checkpoint order by 1, 2")
+
+    def reset(self, flow: str, region: str, fence: int) -> None:
+        """Forget what was kept, but not the lease's token."""
+        with self._fenced(flow, region, fence) as connection:
+            of = (flow, region)
+            for table in ("checkpoint", "blob_use", "blob"):
+                connection.execute(f"delete from {table} where flow = ? and region = ?", of)
+            connection.execute(
+                "delete from keyed where state in (select id from state where flow = ? and region = ?)", of
+            )
+            connection.execute("delete from state where flow = ? and region = ?", of)
+            connection.execute("delete from letter where flow = ? and region = ? and status = 'waiting'", of)
+
+    def letters(
+        self,
+        flow: str,
+        *,
+        step: str | None = None,
+        code: str | None = None,
+        status: LetterStatus | None = "waiting",
+        after: int = 0,
+        limit: int | None = None,
+    ) -> Iterator[Letter]:
+        """Dead letters in the order of their ids."""
+        chosen = {"flow": flow, "step": step, "code": code, "status": status}
+        given = {column: value for column, value in chosen.items() if value is not None}
+        where = " and ".join([*(f"{column} = ?" for column in given), "id > ?"])
+        while limit is None or limit > 0:
+            wanted = min(AT_ONCE, limit or AT_ONCE)
+            rows = self._all(
+                f"select {', '.join(COLUMNS)} from letter where {where} order by id limit ?",
+                *given.values(),
+                after,
+                wanted,
+            )
+            yield from (_letter(row) for row in rows)
+            if len(rows) < wanted:
+                return
+            after = rows[-1][COLUMNS.index("id")]
+            limit = None if limit is None else limit - len(rows)
+
+    def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
+        """Mark waiting letters dropped; how many were."""
+        with self._writing() as connection:
+            return connection.executemany(
+                "update letter set status = 'dropped' where id = ? and flow = ? and status = 'waiting'",
+                [(number, flow) for number in set(ids)],
+            ).rowcount
+
+    def _all(self, query: str, *given: Any) -> list[Any]:
+        with self._lock, database.speaking(self._path):
+            return self._connection.execute(query, given).fetchall() if self._connection is not None else []
+
+    def _one(self, query: str, *given: Any) -> Any:
+        return next(iter(self._all(query, *given)), None)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction; any error leaves the file as it was."""
+        with self._lock, database.speaking(self._path):
+            if self._connection is None:
+                database.create(self._path)
+                self._connection = database.connect(self._path, self.wait)
+            connection = self._connection
+            connection.execute("begin immediate")
+            try:
+                yield connection
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+
+    @contextmanager
+    def _fenced(self, flow: str, region: str, fence: int) -> Iterator[sqlite3.Connection]:
+        with self._writing() as connection:
+            newest = _newest(connection, flow, region)
+            if fence != newest or not newest:
+                raise problems.fenced(flow, region, fence, newest)
+            yield connection
+
+
+def _newest(connection: sqlite3.Connection, flow: str, region: str) -> int:
+    row = connection.execute("select token from lease where flow = ? and region = ?", (flow, region)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _keep_state(connection: sqlite3.Connection, flow: str, region: str, changed: list[StateChange]) -> None:
+    numbers: dict[tuple[str, str], int] = {}
+    for of in {(change.step, change.name) for change in changed}:
+        named = (flow, region, *of)
+        connection.execute("insert or ignore into state (flow, region, step, name) values (?, ?, ?, ?)", named)
+        numbers[of] = connection.execute(
+            "select id from state where flow = ? and region = ? and step = ? and name = ?", named
+        ).fetchone()[0]
+    last = {(numbers[change.step, change.name], change.key): change for change in changed}
+    connection.executemany(
+        "insert or replace into keyed values (?, ?, ?, ?, ?)",
+        (
+            (number, key, change.group, change.value, change.expires)
+            for (number, key), change in last.items()
+            if change.value is not None
+        ),
+    )
+    connection.executemany(
+        "delete from keyed where state = ? and key = ?", (of for of, change in last.items() if change.value is None)
+    )
+    connection.execute(
+        "delete from keyed where (state, key) in "
+        "(select state, key from keyed where expires is not null and expires < ? limit ?)",
+        (time.time(), EXPIRED_A_COMMIT),
+    )
+
+
+def _file_letters(connection: sqlite3.Connection, flow: str, changes: Changes, at: str) -> None:
+    columns = [column for column in COLUMNS if column != "id"]
+    connection.executemany(
+        f"insert into letter ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
+        (
+            [_stored(column, getattr(letter, column)) for column in columns]
+            for letter in (replace(letter, at=letter.at or at) for letter in changes.letters)
+        ),
+    )
+    connection.executemany(
+        "update letter set status = 'replayed' where id = ? and flow = ?", [(done, flow) for done in changes.replayed]
+    )
+
+
+def _stored(column: str, value: Any) -> Any:
+    if column == "place":
+        return json.dumps(value)
+    # A file name that is not UTF-8 may stand in the name of a split.
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _letter(row: tuple[Any, ...]) -> Letter:
+    given = dict(zip(COLUMNS, row, strict=True))
+    return Letter(**{**given, "place": json.loads(given["place"])})
