@@ -1,0 +1,289 @@
+"""The host of one process: it finds the plugins, makes components, plans flows, and asks before it changes anything."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dataflare.errors import ConfigError, DataflareError, PermissionDenied, Problem
+
+from dataflare_host.discover import Catalogue, discover
+from dataflare_host.events import Events, Record
+from dataflare_host.grants import Grants, effective
+from dataflare_host.hooks import Hooks
+from dataflare_host.host import Event, FlowStatus, Principal
+from dataflare_host.load import Contributions
+from dataflare_host.manifest import VERSION, Manifest
+from dataflare_host.registry import Table, table_of
+
+if TYPE_CHECKING:
+    from dataflare.component import Component, Secrets
+
+    from dataflare_host.plan import Plan
+
+T = TypeVar("T")
+_log = logging.getLogger("dataflare.host")
+
+
+class Host:
+    """HostApi for this process: ``Host.start`` makes it, ``stop`` or the end of a ``with`` ends it. Thread-safe."""
+
+    def __init__(self, catalogue: Catalogue, principal: Principal, ceiling: Grants | None = None) -> None:
+        self.principal = principal
+        self.version = VERSION
+        table = table_of(catalogue, Contributions(self._dynamic, self._guests))
+        self.hooks = Hooks(table.plugins.values())
+        self._tables = [table]
+        self._ceiling = ceiling
+        self._lock = threading.RLock()
+        self._secret_stores: list[Secrets] | None = None
+        self._events = Events(self._tell if "event" in self.hooks else None)
+
+    @classmethod
+    def start(
+        cls, plugins: Iterable[str] | None = None, *, principal: Principal | None = None, ceiling: Grants | None = None
+    ) -> Host:
+        """A host with the plugins of this interpreter, or only with those that ``plugins`` names.
+
+        ``principal`` is who asks (else the local user), ``ceiling`` bounds what plugins may do (None: no bound). A
+        plugin that cannot be used never stops the host: it is in ``table().faulty``.
+        """
+        host = cls(discover(plugins), principal or local_principal(), ceiling)
+        host.hooks.historic("host_started", host=host)
+        return host
+
+    def stop(self, reason: str = "done") -> None:
+        """Tell the plugins that the host stops, and the last events."""
+        self.hooks.call("host_stopping", host=self, reason=reason)
+        self._events.close()
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.stop("failed" if error else "done")
+
+    def table(self, generation: int | None = None) -> Table:
+        """The components of a generation (None: the newest). Raises ConfigError ``plugin.unknown_generation``."""
+        if generation is None:
+            return self._tables[-1]
+        if not 1 <= generation <= len(self._tables):
+            raise ConfigError.of(
+                "plugin.unknown_generation", f"there is no generation {generation}; the newest is {len(self._tables)}"
+            )
+        return self._tables[generation - 1]
+
+    def swap(self, manifests: Iterable[Manifest]) -> Table:
+        """The next generation, with these plugins in place of those of the same ids."""
+        manifests = list(manifests)
+
+        def change() -> Table:
+            with self._lock:
+                contributions = Contributions(self._dynamic, self._guests)
+                self._tables.append(self.table().swap(manifests, contributions))
+                self.hooks.update(self.table().plugins.values())
+                return self.table()
+
+        return self.change("plugin.swap", ",".join(manifest.id for manifest in manifests), change)
+
+    def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
+        """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
+        from dataflare_host.planner import plan_flow
+
+        planned: Plan = plan_flow(flow, self, **options)
+        return planned
+
+    def check_plan(self, plan: Plan) -> list[Problem]:
+        """What the plugins' ``check_plan`` hooks have against a plan; one that failed refuses too."""
+        return self._problems("check_plan", plan=plan, principal=self.principal)
+
+    def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
+        """A configured instance of a component; bare files (``./file.py/name``) start at ``base``. Raises ConfigError."""
+        entry = self.table().find(kind, uses, base)
+        made = entry.load()
+        if made.spec.deprecated:
+            _log.warning("`%s` is deprecated: %s", uses, made.spec.deprecated)
+        component = made(**config)
+        self._bind(component, base)
+        return component
+
+    def step(self, plan: Plan, step: str) -> Component:
+        """A configured instance for a step of a plan, secrets in their place. Raises ConfigError, PermissionDenied."""
+        planned = plan.steps[step]
+        config: Any = planned.config
+        for pointer, name in planned.secrets.items():
+            config = _put(config, pointer.strip("/").split("/"), self._as_secret(name, step))
+        return self.component(planned.uses, config, planned.kind, Path(plan.base) if plan.base else None)
+
+    def defaults(self) -> dict[str, Mapping[str, Any]]:
+        """The engine, mode and state of a flow that names none, as ``{"uses", "with"}`` each.
+
+        One plugin may say so; empty where none does. Raises ConfigError ``plugin.defaults_conflict`` where several do.
+        """
+        named = [manifest for manifest in self.table().plugins.values() if manifest.defaults]
+        if len(named) > 1:
+            raise ConfigError.of(
+                "plugin.defaults_conflict",
+                f"several plugins have [defaults]: {', '.join(f'`{manifest.id}`' for manifest in named)}",
+                fix="uninstall all but one, or start the host with a plugin set that names one",
+            )
+        return dict(named[0].defaults) if named else {}
+
+    def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
+        """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""
+        manifest = self.table().plugins.get(plugin)
+        return effective(manifest.permissions if manifest else {}, self._ceiling)
+
+    def secret(self, name: str, step: str) -> str:
+        """A secret's value, for a step. Raises PermissionDenied, ConfigError ``secret.unknown``."""
+        from dataflare_host.secrets import resolve
+
+        return self.change("secret.read", name, lambda: resolve(name, self._stores()), step=step)
+
+    def flows(self, folder: Path | None = None) -> list[FlowStatus]:
+        """The flows of a folder (the current one) that run now."""
+        from dataflare_host.control import flows_in
+
+        return [
+            FlowStatus(str(hello["flow"]), actual="running", pid=hello.get("pid"), details=hello)
+            for hello in flows_in(folder or Path())
+        ]
+
+    def command(self, flow: str, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """A command to the running flow of a flow file. Raises PermissionDenied, ConfigError ``run.not_running``."""
+        from dataflare_host.control import send
+
+        if name == "status":
+            return send(flow, name, args)
+        return self.change(f"flow.{name}", flow, lambda: send(flow, name, args), **args)
+
+    def emit(self, event: Event) -> None:
+        """Tell an event to everybody who listens."""
+        self._events.emit(event)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """The events after a sequence number that are kept now."""
+        return self._events.after(after)
+
+    def health(self) -> dict[str, tuple[bool, str]]:
+        """Plugin → is what it looks after well, and why (not)."""
+        return {
+            answer.plugin: (False, answer.problem.message) if answer.problem else answer.value
+            for answer in self.hooks.call("health", host=self)
+        }
+
+    def doctor(self) -> list[Problem]:
+        """What is wrong with the plugins, and what their ``doctor`` hooks found."""
+        return [*self.table().problems(), *self._problems("doctor", host=self)]
+
+    def authorize(self, action: str, target: str) -> None:
+        """May the principal do this? Raises PermissionDenied; where no plugin decides, only the local owner may."""
+        answer = self.hooks.first("authorize", principal=self.principal, action=action, target=target)
+        allowed = _is_owner(self.principal) if answer is None else answer.value is True
+        if not allowed:
+            cause = None if answer is None else f"decided by `{answer.plugin}`"
+            if answer is not None and answer.problem is not None:
+                cause = answer.problem.message
+            raise PermissionDenied.of(
+                "permission.denied",
+                f"`{self.principal.name}` may not do `{action}` to `{target}`",
+                cause=cause,
+                fix=f"ask for the right `{action}`",
+            )
+
+    def change(self, action: str, target: str, work: Callable[[], T], **details: Any) -> T:
+        """Do something that needs a right: authorised first, audited before and after. Raises PermissionDenied."""
+        self.authorize(action, target)
+        before = Record("before", self.principal, action, target, details=details)
+        faults = [answer.problem for answer in self.hooks.call("audit", record=before) if answer.problem]
+        if faults:
+            raise PermissionDenied.of(
+                "permission.not_audited",
+                f"`{action}` was not done: it cannot be recorded",
+                cause=faults[0].message,
+                fix=faults[0].fix,
+            )
+        result = "failed"
+        try:
+            answer = work()
+            result = "done"
+            return answer
+        except DataflareError as error:
+            result = error.code
+            raise
+        finally:
+            self.hooks.call("audit", record=Record("after", self.principal, action, target, result, details))
+
+    def _problems(self, hook: str, **given: Any) -> list[Problem]:
+        found: list[Problem] = []
+        for answer in self.hooks.call(hook, **given):
+            found += [answer.problem] if answer.problem else list(answer.value)
+        return found
+
+    def _tell(self, event: Event) -> None:
+        self.hooks.call("event", event=event)
+
+    def _dynamic(self, manifest: Manifest) -> Iterable[Any]:
+        return self.hooks.of_plugin(manifest, "components") or ()
+
+    def _guests(self, manifest: Manifest) -> Iterable[type[Component]]:
+        """The component classes of a plugin that is not Python, by the loader of its runtime."""
+        loaders = [entry for entry in self.table().entries("loader", loading=False) if entry.name == manifest.runtime]
+        if not loaders:
+            raise ConfigError.of(
+                "plugin.no_loader",
+                f"no plugin loads `{manifest.runtime}`, the runtime of `{manifest.id}`",
+                file=manifest.file,
+                pointer="/runtime/kind",
+                fix=f"install a plugin with the loader `{manifest.runtime}`",
+            )
+        loader: Any = self.component(loaders[0].uses, {}, "loader")
+        return loader.components(manifest, self)  # type: ignore[no-any-return]
+
+    def _stores(self) -> Secrets | None:
+        """The secret store that the plugin set names."""
+        with self._lock:
+            if self._secret_stores is None:
+                given = self.defaults().get("secrets")
+                self._secret_stores = []
+                if given is not None:
+                    store: Any = self.component(given["uses"], given.get("with", {}), "secrets")
+                    self._secret_stores.append(store)
+            return next(iter(self._secret_stores), None)
+
+    def _as_secret(self, name: str, step: str) -> Any:
+        from dataflare.types import Secret
+
+        return Secret(self.secret(name, step), reference=name)
+
+    def _bind(self, component: Component, base: Path | None) -> None:
+        """Put the components that the configuration uses in their place."""
+        from dataflare.types import Uses
+
+        for value in vars(component).values():
+            if isinstance(value, Uses) and value.bound is None:
+                value.bind(self.component(value.uses, value.config, value.kind, base))
+
+
+def local_principal() -> Principal:
+    """The user of this process."""
+    uid = os.getuid() if hasattr(os, "getuid") else None
+    return Principal(os.environ.get("USER") or os.environ.get("USERNAME") or f"uid {uid}", uid)
+
+
+def _is_owner(principal: Principal) -> bool:
+    return "owner" in principal.roles and principal.uid == local_principal().uid
+
+
+def _put(value: Any, path: list[str], given: Any) -> Any:
+    """A copy of ``value`` with ``given`` at a JSON pointer."""
+    if not path:
+        return given
+    key, *rest = path[0].replace("~1", "/").replace("~0", "~"), *path[1:]
+    if isinstance(value, (list, tuple)):
+        return [_put(item, rest, given) if str(index) == key else item for index, item in enumerate(value)]
+    return {**value, key: _put(value.get(key), rest, given)}

@@ -1,0 +1,262 @@
+"""The component factories of a host: immutable tables with a generation number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflare.declare import nearest, normalise
+from dataflare.errors import ConfigError, Problem
+
+from dataflare_host.discover import Catalogue, Faulty
+from dataflare_host.load import Contributions, class_at, classes_of_file, load_file, object_at, preset
+from dataflare_host.local import PREFIX, recall
+from dataflare_host.manifest import Manifest
+
+if TYPE_CHECKING:
+    from dataflare.component import Component
+
+KINDS: Mapping[str, str] = {
+    kind: f"{module}:{kind.title()}"
+    for module, kinds in {
+        "dataflare.component": "source processor sink tool codec notifier secrets keyring",
+        "dataflare_host.kinds": "store engine mode loader service command",
+    }.items()
+    for kind in kinds.split()
+}
+"""The kinds that need no plugin, and their base classes."""
+_FILE = re.compile(r"(?P<file>.+\.py)/(?P<name>[^/]+)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One component that can be had: where it is, known without loading it."""
+
+    plugin: str
+    version: str
+    kind: str
+    name: str
+    loading: Callable[[], type[Component]] = field(repr=False, compare=False)
+    summary: str = ""
+    file: Path | None = None
+    """The bare file that defines it."""
+
+    @property
+    def uses(self) -> str:
+        """How a flow names it: ``plugin/name``."""
+        return f"{self.plugin}/{self.name}"
+
+    def load(self) -> type[Component]:
+        """Its class; imports the plugin's code. Raises ConfigError (``plugin.load_failed``)."""
+        return self.loading()
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The components of one generation of plugins. Never changes: a reload makes the next table."""
+
+    generation: int
+    plugins: Mapping[str, Manifest]
+    faulty: tuple[Faulty, ...] = ()
+    contributions: Contributions = field(default_factory=lambda: Contributions(lambda _: (), lambda _: ()), repr=False)
+
+    def find(self, kind: str, uses: str, base: Path | None = None) -> Entry:
+        """The component that ``uses`` names: ``plugin/name``, ``./file.py/name``, or ``plugin`` where both have one name.
+
+        Relative files start at ``base``. Raises ConfigError (``flow.unknown_component``, ``plugin.…``).
+        """
+        bare = _FILE.fullmatch(uses)
+        if bare is not None:
+            return self._in_file(kind, bare["file"], normalise(bare["name"]), base)
+        local = recall(uses)
+        if local is not None and local.kind == kind:
+            return Entry(PREFIX.strip(":"), "", kind, local.spec.name, lambda: local, local.spec.summary)
+        given, slash, name = uses.partition("/")
+        plugin = normalise(given)
+        name = normalise(name) if slash else plugin
+        if plugin not in self.plugins:
+            raise ConfigError(self._no_plugin(plugin, kind, uses))
+        manifest = self.plugins[plugin]
+        entries = {entry.name: entry for entry in self._listed(manifest, loading=False) if entry.kind == kind}
+        if name not in entries and _more(manifest):
+            entries |= {entry.name: entry for entry in self._listed(manifest) if entry.kind == kind}
+        found = entries.get(name) or _aliased(entries.values(), name)
+        if found is None:
+            raise ConfigError(self._no_component(manifest, kind, name, uses))
+        return found
+
+    def entries(self, kind: str | None = None, *, loading: bool = True) -> list[Entry]:
+        """The components, by plugin and name. Not ``loading``: only those that manifests tell of, nothing is imported.
+
+        A plugin whose code cannot be loaded is left out.
+        """
+        found: list[Entry] = []
+        for manifest in self.plugins.values():
+            try:
+                listed = self._listed(manifest, loading)
+            except ConfigError:
+                listed = self._listed(manifest, loading=False)
+            found += [entry for entry in listed if kind in (None, entry.kind)]
+        return sorted(found, key=lambda entry: (entry.kind, entry.uses))
+
+    def kinds(self) -> dict[str, str]:
+        """Kind → its base class as ``module:object``."""
+        return {**KINDS, **{kind: base for manifest in self.plugins.values() for kind, base in manifest.kinds.items()}}
+
+    def base(self, kind: str) -> type[Component]:
+        """The base class of a kind; imports it. Raises ConfigError ``plugin.unknown_kind``."""
+        target, owners = self.kinds().get(kind), [m for m in self.plugins.values() if kind in m.kinds]
+        if target is None:
+            raise ConfigError.of(
+                "plugin.unknown_kind", f"no plugin makes the kind `{kind}`", fix=_known(kind, self.kinds())
+            )
+        host = Manifest("host", "", "", "python", __file__)
+        return object_at(target, owners[0] if owners else host)  # type: ignore[no-any-return]
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the installed plugins: the faulty ones, and components of kinds that nobody makes."""
+        found = [problem for each in self.faulty for problem in each.problems]
+        kinds = self.kinds()
+        for manifest in self.plugins.values():
+            for kind in {*(manifest.components or {}), *manifest.summaries}:
+                if kind not in kinds:
+                    pointer, message = (
+                        f"/components/{kind}",
+                        f"`{manifest.id}` has components of the unknown kind `{kind}`",
+                    )
+                    fix = _known(kind, kinds)
+                    found.append(Problem("plugin.unknown_kind", message, file=manifest.file, pointer=pointer, fix=fix))
+        return found
+
+    def swap(self, manifests: Iterable[Manifest], contributions: Contributions) -> Table:
+        """The next generation: these plugins take the place of those with the same ids, or come new."""
+        plugins = {**self.plugins, **{manifest.id: manifest for manifest in manifests}}
+        return replace(self, generation=self.generation + 1, plugins=plugins, contributions=contributions)
+
+    def _listed(self, manifest: Manifest, loading: bool = True) -> list[Entry]:
+        def entry(kind: str, name: str, load: Callable[[], type[Component]], summary: str) -> Entry:
+            return Entry(manifest.id, manifest.version, kind, name, load, summary)
+
+        listed = [
+            entry(
+                kind, name, self._loading(manifest, kind, name, target), manifest.summaries.get(kind, {}).get(name, "")
+            )
+            for kind, components in (manifest.components or {}).items()
+            for name, target in components.items()
+        ]
+        if loading and _more(manifest):
+            known = {(each.kind, each.name) for each in listed}
+            listed += [
+                entry(kind, name, lambda made=made: made, made.spec.summary)  # type: ignore[misc]
+                for (kind, name), made in self.contributions.of(manifest).items()
+                if (kind, name) not in known
+            ]
+        return listed
+
+    def _loading(self, manifest: Manifest, kind: str, name: str, target: Any) -> Callable[[], type[Component]]:
+        def load() -> type[Component]:
+            if manifest.runtime == "python":
+                return class_at(target, manifest, kind)
+            if manifest.runtime == "declarative":
+                return preset(self.find(kind, target["uses"]).load(), name, target.get("with", {}))
+            made = self.contributions.of(manifest).get((kind, name))
+            if made is None:
+                problem = f"the loader of `{manifest.runtime}` found no {kind} `{name}` in the plugin `{manifest.id}`"
+                raise ConfigError.of("plugin.load_failed", problem, file=manifest.file)
+            return made
+
+        return load
+
+    def _in_file(self, kind: str, given: str, name: str, base: Path | None) -> Entry:
+        path = (base or Path()) / given
+        classes = classes_of_file(path)
+        of_kind = [made for (own, _), made in classes.items() if own == kind]
+        found = next((made for made in of_kind if name in (made.spec.name, *made.spec.aliases)), None)
+        if found is None:
+            others = sorted(other for other, own in classes if own == name)
+            near = nearest(name, [made.spec.name for made in of_kind])
+            if others:
+                message = f"`{given}/{name}` is a {others[0]}, not a {kind}"
+            else:
+                message = f"`{given}` has no {kind} `{name}`"
+            has = ", ".join(sorted(f"`{own}` ({other})" for other, own in classes)) or "no components"
+            fix = f"did you mean `{given}/{near}`?" if near and not others else f"the file has {has}"
+            raise ConfigError.of("flow.unknown_component", message, fix=fix)
+        version = str(load_file(path).__dict__["__version__"])
+        return Entry(given, version, kind, found.spec.name, lambda: found, found.spec.summary, path.resolve())
+
+    def _no_plugin(self, plugin: str, kind: str, uses: str) -> Problem:
+        for each in self.faulty:
+            if each.id == plugin:
+                first = each.problems[0]
+                message = f"the plugin `{plugin}` is installed, but cannot be used"
+                return Problem("flow.unknown_component", message, cause=f"{first.code}: {first.message}", fix=first.fix)
+        near = nearest(uses, [entry.uses for entry in self.entries(kind, loading=False)])
+        near = near or nearest(plugin, self.plugins)
+        fix = f"did you mean `{near}`?" if near else f"install `dataflare-{plugin}`, or see `dataflare plugin list`"
+        return Problem("flow.unknown_component", f"no plugin `{plugin}` is installed here", fix=fix)
+
+    def _no_component(self, manifest: Manifest, kind: str, name: str, uses: str) -> Problem:
+        entries = self._listed(manifest)
+        others = sorted(entry.kind for entry in entries if entry.name == name)
+        names = [entry.uses for entry in entries if entry.kind == kind]
+        near = nearest(f"{manifest.id}/{name}", names)
+        if others:
+            message = f"`{uses}` is a {' and a '.join(others)}, not a {kind}"
+        else:
+            message = f"`{manifest.id}` has no {kind} `{name}`"
+        if near and not others:
+            fix = f"did you mean `{near}`?"
+        else:
+            listed = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
+            fix = f"its {kind} components: {listed}"
+        return Problem("flow.unknown_component", message, fix=fix)
+
+
+def table_of(catalogue: Catalogue, contributions: Contributions) -> Table:
+    """The first generation. Plugins that claim a kind which another one has are set aside as faulty."""
+    makers: dict[str, list[str]] = {kind: ["the host"] for kind in KINDS}
+    for id, manifest in catalogue.plugins.items():
+        for kind in manifest.kinds:
+            makers.setdefault(kind, []).append(f"`{id}`")
+    plugins, faulty = dict(catalogue.plugins), list(catalogue.faulty)
+    for id, manifest in catalogue.plugins.items():
+        problems = tuple(
+            Problem(
+                "plugin.kind_conflict",
+                f"the kind `{kind}` is made by {' and '.join(makers[kind])}",
+                file=manifest.file,
+                pointer=f"/kinds/{kind}",
+                fix="give it another name, or uninstall one of them",
+            )
+            for kind in manifest.kinds
+            if len(makers[kind]) > 1
+        )
+        if problems:
+            del plugins[id]
+            faulty.append(Faulty(id, "", manifest.version, problems))
+    return Table(1, plugins, tuple(sorted(faulty, key=lambda each: each.id)), contributions)
+
+
+def _more(manifest: Manifest) -> bool:
+    """Can only its code or its loader tell all that it contributes?"""
+    return manifest.components is None or "components" in manifest.hooks
+
+
+def _aliased(entries: Iterable[Entry], name: str) -> Entry | None:
+    """The component that has ``name`` as an alias: only its code tells."""
+    for entry in entries:
+        try:
+            if name in entry.load().spec.aliases:
+                return entry
+        except ConfigError:
+            continue
+    return None
+
+
+def _known(kind: str, kinds: Iterable[str]) -> str:
+    near = nearest(kind, kinds)
+    return f"did you mean `{near}`?" if near else f"known kinds: {', '.join(sorted(kinds))}"

@@ -1,0 +1,39 @@
+"""Values of secrets: from the `secrets` component of the plugin set, else from the environment."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from dataflare.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dataflare.component import Secrets
+
+PREFIX = "DATAFLARE_SECRET_"
+
+
+def variable(name: str) -> str:
+    """The environment variable of a secret: ``shop-token`` is read from ``DATAFLARE_SECRET_SHOP_TOKEN``."""
+    return PREFIX + re.sub(r"\W", "_", name).upper()
+
+
+def resolve(name: str, store: Secrets | None) -> str:
+    """The value of a secret. Raises ConfigError ``secret.unknown``, ``secret.unreadable``; no message holds a value."""
+    if store is not None:
+        try:
+            return store.get(name)[0]
+        except KeyError:
+            pass
+        except Exception as error:
+            raise ConfigError.of(
+                "secret.unreadable",
+                f"the secret `{name}` cannot be read from `{store.spec.name}`",
+                cause=type(error).__name__,
+                fix="see whether the secret store is there and lets you in",
+            ) from None
+    value = os.environ.get(variable(name))
+    if value is None:
+        raise ConfigError.of("secret.unknown", f"the secret `{name}` has no value here", fix=f"set {variable(name)}")
+    return value
