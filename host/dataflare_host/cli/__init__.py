@@ -1,0 +1,92 @@
+"""The command line: ``dataflare COMMAND``.
+
+A command's module is imported when the command is used; plugins add commands by their manifests alone.
+Exit codes: 0 done, 1 failed, 2 the flow, the configuration or the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from dataflare_host.cli.lazy import LazyGroup
+
+HELP = """Runs data flows in which every part is a plugin.
+
+Every command takes --json: one JSON document on stdout, everything else on stderr.
+
+Shell completion: eval "$(_DATAFLARE_COMPLETE=bash_source dataflare)" (or zsh_source, fish_source).
+"""
+FLOWS = "dataflare_host.cli.flows"
+PLUGINS = "dataflare_host.cli.plugins"
+RUNNING = "dataflare_host.cli.running"
+
+root = LazyGroup(
+    help=HELP,
+    commands={
+        "run": ("dataflare_host.cli.running:run", "Run a flow until its input ends or it is stopped."),
+        "try": ("dataflare_host.cli.trying:try_", "Run one component and show what it gives."),
+        "validate": (f"{FLOWS}:validate", "Say everything that is wrong with a flow file."),
+        "plan": (f"{FLOWS}:plan", "Draw a flow: its steps, schemas, fused chains and guarantee."),
+        "explain": (f"{FLOWS}:explain", "Say how a flow will run and why it gives its guarantee."),
+        "check": (f"{FLOWS}:check", "Validate a flow, then ask its components to try their connections."),
+        "doctor": ("dataflare_host.cli.doctor:doctor", "Look for what could go wrong on this machine."),
+    },
+    groups={
+        "flow": (
+            "Look at and steer a running flow.",
+            {
+                "status": (f"{RUNNING}:status", "What a running flow is doing."),
+                "stop": (f"{RUNNING}:stop", "Stop a flow at a barrier; it can go on later."),
+                "drain": (f"{RUNNING}:drain", "Stop a flow once all it has read is committed."),
+            },
+        ),
+        "plugin": (
+            "Look at the installed plugins.",
+            {
+                "list": (f"{PLUGINS}:list_", "The plugins, and the faulty ones."),
+                "info": (f"{PLUGINS}:info", "A plugin's components, their configuration, its permissions."),
+            },
+        ),
+        "tool": (
+            "List and call tools.",
+            {
+                "list": (f"{PLUGINS}:tools", "The tools of all plugins."),
+                "call": (f"{PLUGINS}:call", "Call a tool."),
+            },
+        ),
+    },
+    contributed=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
+
+
+@root.result_callback()
+def _pass_on(code: object, **_options: object) -> object:
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and give its exit code; never raises."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = root.main(arguments, prog_name="dataflare", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        # Whoever read our output left; the interpreter must not stumble over it when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        from dataflare_host.cli.errors import report
+
+        return report(error, as_json="--json" in arguments, debug="--debug" in arguments)
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        return 1
+
+
+__all__ = ["main", "root"]

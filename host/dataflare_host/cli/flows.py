@@ -1,0 +1,122 @@
+"""``validate``, ``check``, ``plan`` and ``explain``: looking at a flow without running it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dataflare.errors import ConfigError, Problem
+from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli.errors import WRONG
+from dataflare_host.cli.output import emit, json_option, show_problems
+
+if TYPE_CHECKING:
+    from dataflare_host.plan import Plan
+
+FORMATS = ("text", "mermaid", "svg", "json")
+flow_file = click.argument("flow", type=click.Path(path_type=Path))
+
+
+@click.command(name="validate")
+@flow_file
+@json_option
+def validate(flow: Path, as_json: bool) -> int:
+    """Say everything that is wrong with a flow file: each mistake with its line, cause and fix.
+
+    Exit code: 0 nothing is wrong, 2 something is.
+    """
+    plan, problems = _planned(flow)
+    return _verdict(flow, plan, problems, as_json)
+
+
+@click.command(name="check")
+@flow_file
+@json_option
+def check(flow: Path, as_json: bool) -> int:
+    """Validate a flow, then ask each component whether it could work now: connections, rights, files.
+
+    Exit code: 0 nothing is wrong, 2 something is.
+    """
+    plan, problems = _planned(flow)
+    if plan is not None:
+        problems = [problem for name in plan.steps for problem in _checked(plan, name)]
+    return _verdict(flow, plan, problems, as_json)
+
+
+@click.command(name="plan")
+@flow_file
+@click.option("--format", "style", type=click.Choice(FORMATS), default="text", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write to this file.")
+@click.option("--json", "as_json", is_flag=True, help="The plan as one JSON document: as --format json.")
+def plan(flow: Path, style: str, out: Path | None, as_json: bool) -> None:
+    """Draw a flow: its steps, schemas, fused chains and guarantee."""
+    made = the_host().plan(flow)
+    if as_json or style == "json":
+        import json
+
+        text = json.dumps(made.as_json(), ensure_ascii=False, indent=None if out is None else 2)
+    else:
+        from dataflare_host import draw
+
+        text = str(getattr(draw, style)(made))
+    if out is None:
+        click.echo(text)
+        return
+    try:
+        out.write_text(f"{text}\n", "utf-8")
+    except OSError as error:
+        raise ConfigError.of("cli.not_written", f"`{out}` cannot be written", cause=str(error)) from error
+
+
+@click.command(name="explain")
+@flow_file
+@json_option
+def explain(flow: Path, as_json: bool) -> None:
+    """Say how a flow will run: guarantee with reasons, schemas, fused chains, splits."""
+    from dataflare_host.explain import explain as explained
+
+    told = explained(the_host().plan(flow), the_host())
+    if as_json:
+        emit(told)
+    else:
+        click.echo(as_text(told))
+
+
+def _planned(flow: Path) -> tuple[Plan | None, list[Problem]]:
+    try:
+        return the_host().plan(flow), []
+    except ConfigError as error:
+        return None, list(error.problems)
+
+
+def _checked(plan: Plan, name: str) -> list[Problem]:
+    from dataflare.context import Context
+    from dataflare.drive import driver_for
+    from dataflare.errors import DataflareError, problem_of
+
+    try:
+        driver = driver_for(the_host().step(plan, name), Context(flow=plan.name, step=name, base=Path(plan.base)))
+        try:
+            found = driver.check()
+        finally:
+            driver.close()
+    except DataflareError as error:
+        found = list(error.problems)
+    except Exception as error:
+        found = [problem_of(error, "step.check_failed")]
+    section = {"source": "sources", "sink": "sinks"}.get(plan.steps[name].kind, "steps")
+    return [problem.at(pointer=f"/{section}/{name}/with{problem.pointer or ''}") for problem in found]
+
+
+def _verdict(flow: Path, plan: Plan | None, problems: list[Problem], as_json: bool) -> int:
+    ok = not problems
+    if as_json:
+        document: dict[str, Any] = {"ok": ok, "flow": plan.name if plan else None, "file": str(flow)}
+        emit({**document, "errors": [problem.as_json() for problem in problems]})
+    else:
+        show_problems(problems)
+    if ok and plan is not None and not as_json:
+        click.echo(f"{flow}: ok, {len(plan.steps)} steps, {plan.guarantee.effective}")
+    return 0 if ok else WRONG

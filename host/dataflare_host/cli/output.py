@@ -1,0 +1,72 @@
+"""What a command prints: one JSON document or text on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
+from typing import Any, TypeVar
+
+import click
+
+from dataflare.errors import Problem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(function: F) -> F:
+    """The option ``--json`` that every command has."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")(function)
+
+
+def emit(document: Any) -> None:
+    """One JSON document, on one line of stdout."""
+    click.echo(json.dumps(as_json_value(document), ensure_ascii=False))
+
+
+def as_json_value(value: Any) -> Any:
+    """A value as JSON: times as ISO 8601, bytes as base64, what is not a number as null."""
+    if isinstance(value, Mapping):
+        return {str(key): as_json_value(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [as_json_value(item) for item in value]
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, bytes):
+        return b64encode(value).decode()
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def tell(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def show_problems(problems: Iterable[Problem]) -> None:
+    """Each problem with its place, cause and fix, on stderr."""
+    for problem in problems:
+        head, *rest = problem.render().splitlines()
+        code, _, message = head.partition("  ")
+        tell("\n".join([f"{click.style(code, fg='red', bold=True)}  {message}", *rest]))
+
+
+def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
+    """Rows as aligned columns; the last column is never padded."""
+    cells = [[str(cell) for cell in row] for row in ([head, *rows] if head else rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))] if cells else []
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    if head and lines:
+        lines[0] = click.style(lines[0], dim=True)
+    return "\n".join(lines)
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``0.42 s``, ``7.3 s``, ``2:05``, ``1:02:05``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

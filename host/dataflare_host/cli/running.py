@@ -1,0 +1,208 @@
+"""``run``, and ``flow status | stop | drain``: running flows, from within and from outside."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli.errors import FAILED, exit_code, problems_of
+from dataflare_host.cli.output import duration, emit, json_option, show_problems, tell
+
+if TYPE_CHECKING:
+    from dataflare_host.kinds import Outcome
+    from dataflare_host.plan import Plan
+
+LEVELS = ("debug", "info", "warning", "error")
+flow_file = click.argument("flow", type=click.Path(path_type=Path))
+
+
+@click.command(name="run")
+@flow_file
+@click.option("--mode", metavar="MODE", help="The mode to run in, in place of the flow's.")
+@click.option("--guarantee", metavar="LEVEL", help="The guarantee to demand, in place of the flow's.")
+@click.option("--from-start", is_flag=True, help="Forget the state and begin again.")
+@click.option("--replace", "again", flag_value="replace", help="With --from-start: empty the targets first.")
+@click.option("--append", "again", flag_value="append", help="With --from-start: add to what the targets hold.")
+@click.option("--plan-only", is_flag=True, help="Print the plan as JSON and run nothing.")
+@click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
+@click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
+@json_option
+def run(
+    flow: Path,
+    mode: str | None,
+    guarantee: str | None,
+    from_start: bool,
+    again: str | None,
+    plan_only: bool,
+    quiet: bool,
+    log_level: str,
+    as_json: bool,
+) -> int:
+    """Run a flow in this process until its input ends or it is stopped.
+
+    The first SIGINT or SIGTERM stops it at a barrier, so that the same command goes on from there; a second one
+    leaves at once. With --json the last line of stdout tells how it ended. Exit code: 0 finished or stopped, 1 failed,
+    2 the flow or the command line is wrong.
+    """
+    if again and not from_start:
+        raise click.UsageError(f"--{again} says what --from-start does with a target that is not empty: give both")
+    _log_to_stderr(log_level)
+    plan: Plan | None = None
+    try:
+        plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
+        if plan_only:
+            emit(plan.as_json())
+            return 0
+        if from_start:
+            plan = replace(plan, options={**plan.options, "from_start": again or True})
+        outcome = _run(plan, quiet)
+    except Exception as error:
+        if not as_json:
+            raise
+        _tell_failure(plan.name if plan else flow.stem, error)
+        return exit_code(error)
+    _tell_end(flow, plan, outcome, quiet=quiet, as_json=as_json)
+    _leave_if_stuck()
+    return FAILED if outcome.status == "failed" else 0
+
+
+def _run(plan: Plan, quiet: bool) -> Outcome:
+    from dataflare_host.cli.progress import Display
+    from dataflare_host.run import run_plan
+
+    if quiet:
+        return run_plan(plan, the_host())
+    with Display() as display:
+        return run_plan(plan, the_host(), display)
+
+
+def _tell_failure(name: str, error: Exception) -> None:
+    """The last line of ``run --json`` where there is no outcome."""
+    problems = problems_of(error)
+    rows = {"read": 0, "written": 0, "rejected": 0, "dropped": 0}
+    answer = {"flow": name, "status": "failed", "guarantee": None, "epoch": 0, "rows": rows, "seconds": 0.0}
+    told = [problem.as_json() for problem in problems]
+    emit({**answer, "problems": told, "errors": told})
+    show_problems(problems)
+
+
+def _tell_end(flow: Path, plan: Plan, outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
+    from dataflare_host.run import outcome_json
+
+    show_problems(outcome.problems)
+    document = outcome_json(plan, outcome)
+    if not quiet:
+        click.echo(summary(flow, document, outcome), err=as_json)
+    if as_json:
+        emit(document)
+
+
+def summary(flow: Path, told: dict[str, Any], outcome: Outcome) -> str:
+    """What came of a run, for people."""
+    rows = told["rows"]
+    rate = f" ({rows['read'] / outcome.seconds:,.0f} rows/s)" if outcome.seconds > 0 and rows["read"] else ""
+    lines = [f"{click.style(outcome.status, bold=True)}  {told['flow']}  in {duration(outcome.seconds)}"]
+    if outcome.nothing_new:
+        lines.append("  nothing new: all input was read before (--from-start begins again)")
+    lines += [f"  read       {rows['read']:,} rows{rate}", f"  written    {rows['written']:,} rows"]
+    if rows["rejected"]:
+        lines.append(f"  rejected   {rows['rejected']:,} rows: {_rejects(outcome)}")
+        lines.append(f"             see `dataflare dlq list {flow}`")
+    if rows["dropped"]:
+        lines.append(f"  dropped    {rows['dropped']:,} rows")
+    lines.append(f"  guarantee  {told['guarantee']}, epoch {told['epoch']}")
+    lines += [f"  result     {item['sink']}: {item['place']}" for item in told["results"] if item["place"]]
+    lines.append(f"  state      {told['state']}")
+    return "\n".join(lines)
+
+
+def _rejects(outcome: Outcome) -> str:
+    parts = []
+    for step, counts in outcome.steps.items():
+        codes = outcome.rejects.get(step) or ({"": counts["rejected"]} if counts.get("rejected") else {})
+        parts += [f"{count:,} by {step}" + (f" ({code})" if code else "") for code, count in codes.items()]
+    return ", ".join(parts)
+
+
+def _leave_if_stuck() -> None:
+    """A component that never returned from an aborted run must not keep the process."""
+    if any(thread.is_alive() and thread.name.startswith("flow-") for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(FAILED)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to what ``sys.stderr`` is now, so that the live progress line stays whole."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+def _log_to_stderr(level: str) -> None:
+    handler = _Stderr()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+@click.command(name="status")
+@flow_file
+@json_option
+def status(flow: Path, as_json: bool) -> None:
+    """What a running flow is doing: rows, rates, queues, lag. Exit code 2 where it does not run."""
+    from dataflare_host import control
+
+    answer = control.send(flow, "status")
+    if as_json:
+        emit(answer)
+    else:
+        click.echo(as_text({name: value for name, value in answer.items() if name != "steps"}))
+        click.echo(as_text([{"step": name, **counts} for name, counts in answer.get("steps", {}).items()]))
+
+
+@click.command(name="stop")
+@flow_file
+@click.option("--now", is_flag=True, help="Leave at once: the epoch in flight is read again by the next run.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it ended; 0: none.")
+@json_option
+def stop(flow: Path, now: bool, timeout: float, as_json: bool) -> int:
+    """Stop a flow at a barrier; the next run goes on from there."""
+    return _end(flow, "abort" if now else "stop", {}, timeout, as_json)
+
+
+@click.command(name="drain")
+@flow_file
+@click.option("--final", is_flag=True, help="Treat the input as ended: flush windows, finish the flow.")
+@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it ended; 0: none.")
+@json_option
+def drain(flow: Path, final: bool, timeout: float, as_json: bool) -> int:
+    """Stop a flow once all it has read is committed."""
+    return _end(flow, "drain", {"final": final}, timeout, as_json)
+
+
+def _end(flow: Path, command: str, args: dict[str, Any], timeout: float, as_json: bool) -> int:
+    from dataflare_host import control
+
+    with control.connected(flow) as line:
+        answer = line.ask(command, args)
+        ended: dict[str, Any] | None = None
+        if timeout > 0:
+            try:
+                ended = line.wait(timeout)
+            except TimeoutError:
+                tell(f"{line.hello['flow']} takes longer than {timeout:g} s; it is still stopping")
+        document = {"flow": line.hello["flow"], "pid": line.hello["pid"], "answer": answer, "ended": ended}
+    if as_json:
+        emit(document)
+    elif ended is not None:
+        click.echo(f"{document['flow']}  {ended.get('status', 'gone')}  at epoch {ended.get('epoch', '?')}")
+    return FAILED if ended is None and timeout > 0 else 0

@@ -1,0 +1,196 @@
+"""``dataflare try``: run one component and see what it gives, without a flow."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from dataflare.errors import ConfigError
+from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli.given import values
+from dataflare_host.cli.output import as_json_value, emit, json_option, table, tell
+
+if TYPE_CHECKING:
+    from dataflare.batch import Batch, Rejected
+    from dataflare.drive import Driver, ProcessorDriver, SinkDriver, SourceDriver
+    from dataflare_host.registry import Entry
+
+KINDS = ("source", "processor", "sink", "tool")
+BYTES = 16 << 20
+
+
+@dataclass
+class Trial:
+    """What a component gave: rows with the output they came from, and everything worth knowing beside them."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    schema: dict[str, str] = field(default_factory=dict)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def take(self, batch: Batch, output: str = "") -> None:
+        """Add rows; those of a named output say so in the column ``_output``."""
+        named = {"_output": output} if output not in ("", "out") else {}
+        self.rows += [{**row, **named} for row in batch.to_rows()]
+        self.schema |= {column.name: str(column.type) for column in batch.schema}
+
+    def refuse(self, rejected: list[Rejected], batch: Batch) -> None:
+        """Add the rows of ``batch`` that were rejected."""
+        for entry in rejected:
+            rows = [batch.slice(index, 1).to_rows()[0] for index in entry.rows.to_pylist()]
+            self.rejected.append({"code": entry.code, "message": entry.message, "rows": rows})
+
+
+@click.command(name="try")
+@click.argument("component", metavar="COMPONENT")
+@click.argument("given", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--kind", type=click.Choice(KINDS), help="Which one, where a name stands for several.")
+@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows to read from a source.")
+@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to read a source at most.")
+@click.option("--input", "file", type=click.File(encoding="utf-8"), default="-", help="JSON lines in place of stdin.")
+@json_option
+def try_(
+    component: str, given: tuple[str, ...], kind: str | None, rows: int, seconds: float, file: Any, as_json: bool
+) -> None:
+    """Run one component: `shop.py/numbers`, `std/files`, … with its configuration as KEY=VALUE.
+
+    A source shows its first rows; a processor and a sink take JSON lines from stdin (a sink really writes); a tool is
+    called. Rows are a table on a terminal and JSON lines in a pipe, so that one try can feed the next.
+    """
+    from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver
+
+    entry = _entry(component, kind)
+    if entry.kind == "tool":
+        from dataflare_host.cli.plugins import call_tool
+
+        answer = call_tool(component, values(given))
+        emit(answer) if as_json else click.echo(as_text(answer))
+        return
+    trial = Trial()
+    with _open(entry, component, values(given)) as driver:
+        if isinstance(driver, SourceDriver):
+            _read(driver, trial, rows, seconds)
+        elif isinstance(driver, ProcessorDriver):
+            _process(driver, trial, _input(file))
+        elif isinstance(driver, SinkDriver):
+            _write(driver, trial, _input(file))
+    _show(entry, trial, as_json)
+
+
+def _entry(component: str, kind: str | None) -> Entry:
+    """The component of that name; of several kinds the first of KINDS."""
+    errors = []
+    for wanted in (kind,) if kind else KINDS:
+        try:
+            return the_host().table().find(wanted, component, Path.cwd())
+        except ConfigError as error:
+            errors.append(error)
+    if kind:
+        raise errors[0]
+    broken = [error for error in errors if error.code != "flow.unknown_component"]
+    raise broken[0] if broken else errors[0]
+
+
+@contextmanager
+def _open(entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driver]:
+    from dataflare.context import Context
+    from dataflare.drive import driver_for
+    from dataflare.split import Resume
+
+    made = the_host().component(component, config, entry.kind, Path.cwd())
+    driver = driver_for(made, Context(flow="try", step=entry.name, base=Path.cwd(), incarnation="try", fence=1))
+    driver.open(Resume())
+    try:
+        yield driver
+    finally:
+        driver.close()
+
+
+def _read(driver: SourceDriver, trial: Trial, rows: int, seconds: float) -> None:
+    from dataflare.drive import NO_POSITION
+    from dataflare.split import Demand
+
+    end = time.monotonic() + seconds
+    demand = Demand(rows, BYTES, end)
+    splits = trial.notes["splits"] = {}
+    for found, _ in driver.splits(None, frozenset()):
+        for split in found:
+            splits[split.id] = split.start
+            start = NO_POSITION if split.start is None else split.start
+            steps = driver.read(split, start, demand, None)
+            for step in steps:
+                if step.batch is not None:
+                    trial.take(step.batch.slice(0, rows - len(trial.rows)), step.stream)
+                trial.rejected += [_refused(each) for each in step.refused]
+                if step.position is not NO_POSITION:
+                    splits[split.id] = step.position
+                demand.rows, demand.until = rows - len(trial.rows), time.monotonic() + 0.1
+                if len(trial.rows) >= rows or time.monotonic() > end:
+                    steps.close()  # type: ignore[attr-defined]
+                    return
+                if step.idle:
+                    time.sleep(min(step.after or 0.1, max(0.0, end - time.monotonic())))
+
+
+def _refused(each: Any) -> dict[str, Any]:
+    return {"code": each.code, "message": each.message, "place": each.place, "raw": each.raw.decode("utf-8", "replace")}
+
+
+def _process(driver: ProcessorDriver, trial: Trial, batch: Batch) -> None:
+    for done in (driver.process(batch), driver.finish()):
+        for output, made in done.outputs:
+            trial.take(made, output)
+        trial.refuse(done.rejected, batch)
+
+
+def _write(driver: SinkDriver, trial: Trial, batch: Batch) -> None:
+    driver.begin(1)
+    trial.refuse(driver.write(batch), batch)
+    token = driver.prepare(1, True)
+    driver.commit(1, [token])
+    trial.notes["token"] = token
+    trial.notes["written"] = len(batch) - sum(len(entry["rows"]) for entry in trial.rejected)
+
+
+def _input(file: Any) -> Batch:
+    from dataflare.batch import Batch
+
+    rows = []
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                rows.append(dict(json.loads(line)))
+            except (ValueError, TypeError) as error:
+                place = {"file": getattr(file, "name", "stdin"), "line": number}
+                raise ConfigError.of("cli.input", f"not a JSON object: {error}", **place) from error
+    if not rows:
+        raise ConfigError.of("cli.input", "no rows were given", fix="pipe JSON lines in, or name a file with --input")
+    return Batch.of(rows)
+
+
+def _show(entry: Entry, trial: Trial, as_json: bool) -> None:
+    if as_json:
+        told = {"component": entry.uses, "kind": entry.kind, "schema": trial.schema, "rows": trial.rows}
+        emit({**told, "rejected": trial.rejected, **trial.notes})
+        return
+    if sys.stdout.isatty() and trial.rows:
+        head = list(dict.fromkeys(name for row in trial.rows for name in row))
+        cells = [["" if (value := row.get(name)) is None else value for name in head] for row in trial.rows]
+        click.echo(table(cells, head))
+    else:
+        for row in trial.rows:
+            click.echo(json.dumps(as_json_value(row), ensure_ascii=False))
+    if trial.schema:
+        tell("schema    " + ", ".join(f"{name}: {kind}" for name, kind in trial.schema.items()))
+    for name, value in trial.notes.items():
+        tell(f"{name:<9} {json.dumps(as_json_value(value), ensure_ascii=False)}")
+    for each in trial.rejected:
+        tell(f"rejected  {json.dumps(as_json_value(each), ensure_ascii=False)}")

@@ -1,0 +1,361 @@
+"""The local socket of a running flow: ``status``, ``stop``, ``drain`` and the other commands of a runner.
+
+``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. Frames are
+``u32 header length (LE) | JSON header | payload``; the payload is one JSON value whose size the header names.
+The runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
+A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import stat
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from dataflare.errors import ConfigError, DataflareError, Failed, Problem, StateError, problem_of
+
+PROTOCOL = 1
+MAX_HEADER = 1 << 20
+MAX_PAYLOAD = 16 << 20
+MAX_PATH = 100
+MAX_CONNECTIONS = 32
+ANSWER_TIMEOUT = 30.0
+Json = Any
+CommandHandler = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+def send(flow: str | Path, command: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Send a command to the runner of a flow file and give its answer.
+
+    Raises ConfigError ``run.not_running``, and whatever the runner refuses with.
+    """
+    with connected(flow) as line:
+        return line.ask(command, args or {})
+
+
+def running(flow: str | Path) -> dict[str, Any] | None:
+    """The greeting (``flow``, ``pid``, ``started``, ``digest``) of the flow's runner, or None."""
+    try:
+        with connected(flow) as line:
+            return line.hello
+    except ConfigError:
+        return None
+
+
+def flows_in(folder: Path) -> list[dict[str, Any]]:
+    """The greetings of all flows of a folder that run now."""
+    found = []
+    for lock in sorted(_run_folder(folder).glob("*.lock")):
+        with suppress(DataflareError), _connect(folder, lock.stem) as line:
+            found.append(line.hello)
+    return found
+
+
+@contextmanager
+def connected(flow: str | Path) -> Iterator[Line]:
+    """A line to the runner of a flow file. Raises ConfigError ``run.not_running``."""
+    path = Path(flow)
+    with _connect(path.absolute().parent, _name_of(path)) as line:
+        yield line
+
+
+class Line:
+    """One connection to a runner. Not thread-safe."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self.hello, _ = _receive(sock)
+        if self.hello.get("protocol") != PROTOCOL:
+            raise Failed.of(
+                "run.protocol",
+                f"the runner speaks protocol {self.hello.get('protocol')}, this command speaks {PROTOCOL}",
+                fix="use the version of dataflare that started the flow",
+            )
+
+    def ask(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a command and wait for its answer. Raises Failed ``run.no_answer`` where none comes."""
+        try:
+            _send(self._sock, {"op": command}, dict(args))
+            header, answer = _receive(self._sock)
+        except (OSError, EOFError) as error:
+            raise Failed.of("run.no_answer", f"the runner did not answer `{command}`: {error}") from error
+        if header.get("op") != "answer":
+            raise Failed.of("run.no_answer", f"the flow ended before it answered `{command}`")
+        if not header.get("ok"):
+            raise _error_of(answer)
+        return dict(answer or {})
+
+    def wait(self, timeout: float | None) -> dict[str, Any]:
+        """Wait until the flow ended; its outcome, empty if it died. Raises TimeoutError."""
+        self._sock.settimeout(timeout)
+        try:
+            header, outcome = _receive(self._sock)
+            while header.get("op") != "ended":
+                header, outcome = _receive(self._sock)
+            return dict(outcome or {})
+        except (EOFError, ConnectionError):
+            return {}
+
+
+class Server:
+    """Listens for a runner's commands while its ``with`` block runs.
+
+    ``handler(name, args)`` answers a command, from any thread. Raises StateError ``run.already_running``
+    where another process of this machine runs the flow. Where the folder cannot be written there is no socket
+    (``path`` is None) and the flow runs all the same.
+    """
+
+    def __init__(self, folder: Path, name: str, handler: CommandHandler, about: Mapping[str, Any]) -> None:
+        self.folder, self.name, self.handler = folder, name, handler
+        self.hello = {
+            "op": "hello",
+            "protocol": PROTOCOL,
+            "flow": name,
+            "pid": os.getpid(),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            **about,
+        }
+        self.path: Path | None = None
+        self._lock: IO[str] | None = None
+        self._listener: socket.socket | None = None
+        self._lines: dict[socket.socket, threading.Lock] = {}
+        self._outcome: dict[str, Any] = {}
+
+    def __enter__(self) -> Server:
+        try:
+            self._lock = _take_lock(self.folder, self.name)
+            self.path = _socket_path(self.folder, self.name, make=True)
+            self.path.unlink(missing_ok=True)
+            self._listener = _listen(self.path)
+        except OSError:
+            self._release()
+            return self
+        except BaseException:
+            self._release()
+            raise
+        threading.Thread(target=self._accept, name="control", daemon=True).start()
+        return self
+
+    def ended(self, outcome: Mapping[str, Any]) -> None:
+        """What is told to everybody who listens when the flow is over."""
+        self._outcome = dict(outcome)
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+        for line, guard in list(self._lines.items()):
+            with suppress(OSError):
+                line.settimeout(1.0)
+                with guard:
+                    _send(line, {"op": "ended"}, self._outcome)
+            _hang_up(line)
+
+    def _release(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            _hang_up(listener)
+        if self.path is not None:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+            self.path = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _accept(self) -> None:
+        while (listener := self._listener) is not None:
+            try:
+                line, _ = listener.accept()
+            except OSError:
+                return
+            if len(self._lines) >= MAX_CONNECTIONS or not _same_user(line):
+                line.close()
+                continue
+            self._lines[line] = threading.Lock()
+            threading.Thread(target=self._serve, args=(line,), name="control-line", daemon=True).start()
+
+    def _serve(self, line: socket.socket) -> None:
+        guard = self._lines[line]
+        try:
+            with guard:
+                _send(line, self.hello)
+            while True:
+                header, args = _receive(line)
+                answer = self._answer(str(header.get("op")), args)
+                with guard:
+                    _send(line, *answer)
+        except (OSError, EOFError, DataflareError):
+            pass
+        finally:
+            self._lines.pop(line, None)
+            line.close()
+
+    def _answer(self, name: str, args: Json) -> tuple[dict[str, Any], Json]:
+        try:
+            return {"op": "answer", "ok": True}, self.handler(name, dict(args or {}))
+        except DataflareError as error:
+            return {"op": "answer", "ok": False}, [problem.as_json() for problem in error.problems]
+        except Exception as error:
+            return {"op": "answer", "ok": False}, [problem_of(error).as_json()]
+
+
+# --- frames ------------------------------------------------------------------------------------
+
+
+def _send(sock: socket.socket, header: Mapping[str, Any], payload: Json = None) -> None:
+    body = b"" if payload is None else json.dumps(payload, ensure_ascii=False, default=str).encode()
+    head = json.dumps({**header, "parts": [len(body)] if body else []}).encode()
+    sock.sendall(struct.pack("<I", len(head)) + head + body)
+
+
+def _receive(sock: socket.socket) -> tuple[dict[str, Any], Json]:
+    (length,) = struct.unpack("<I", _exactly(sock, 4))
+    if length > MAX_HEADER:
+        raise Failed.of("run.bad_frame", f"a frame's header of {length} bytes is larger than {MAX_HEADER}")
+    try:
+        header = json.loads(_exactly(sock, length))
+        size = sum(int(part) for part in header.get("parts", ()))
+        if not 0 <= size <= MAX_PAYLOAD:
+            raise ValueError(f"{size} bytes of payload")
+        return header, json.loads(_exactly(sock, size)) if size else None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise Failed.of("run.bad_frame", f"not a control frame: {error}") from error
+
+
+def _exactly(sock: socket.socket, size: int) -> bytes:
+    got = bytearray()
+    while len(got) < size:
+        part = sock.recv(min(size - len(got), 1 << 16))
+        if not part:
+            raise EOFError("the other side hung up")
+        got += part
+    return bytes(got)
+
+
+def _error_of(answer: Json) -> DataflareError:
+    known = Problem.__dataclass_fields__
+    problems = [Problem(**{key: item[key] for key in item if key in known}) for item in answer or ()]
+    kind = ConfigError if problems and problems[0].kind == "config" else Failed
+    return kind(*problems)
+
+
+# --- places and rights -------------------------------------------------------------------------
+
+
+def _name_of(flow: Path) -> str:
+    from dataflare_host.flow import Flow
+
+    try:
+        return Flow.load(flow).name
+    except ConfigError:
+        # A flow that was broken while it runs must still be stoppable.
+        alive = flows_in(flow.absolute().parent)
+        if len(alive) == 1 and flow.exists():
+            return str(alive[0]["flow"])
+        raise
+
+
+def _run_folder(folder: Path) -> Path:
+    return folder / ".dataflare" / "run"
+
+
+def _socket_path(folder: Path, name: str, *, make: bool = False) -> Path:
+    path = _run_folder(folder) / f"{name}.sock"
+    if len(os.fsencode(path)) <= MAX_PATH:
+        return path
+    pointer = path.with_suffix(".path")
+    if make:
+        digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:24]
+        pointer.write_text(str(_private_folder() / f"{digest}.sock"), encoding="utf-8")
+    try:
+        return Path(pointer.read_text(encoding="utf-8"))
+    except OSError:
+        return path
+
+
+def _private_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"dataflare-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        return Path(tempfile.mkdtemp(prefix="dataflare-"))
+    return folder
+
+
+def _take_lock(folder: Path, name: str) -> IO[str]:
+    import fcntl
+
+    _run_folder(folder).mkdir(parents=True, exist_ok=True)
+    path = _run_folder(folder) / f"{name}.lock"
+    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = lock.read().strip() or "unknown"
+        lock.close()
+        raise StateError.of(
+            "run.already_running",
+            f"the flow `{name}` runs already, as process {owner}",
+            file=str(path),
+            fix="look with `dataflare flow status`, end it with `dataflare flow stop`",
+        ) from None
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
+    return lock
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(MAX_CONNECTIONS)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+@contextmanager
+def _connect(folder: Path, name: str) -> Iterator[Line]:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(ANSWER_TIMEOUT)
+    try:
+        try:
+            sock.connect(str(_socket_path(folder, name)))
+            if not _same_user(sock):
+                raise ConnectionRefusedError("the socket belongs to another user")
+            line = Line(sock)
+        except (OSError, EOFError) as error:
+            raise ConfigError.of(
+                "run.not_running",
+                f"the flow `{name}` does not run here",
+                cause=f"nobody answers at {_socket_path(folder, name)}: {error}",
+                fix="start it with `dataflare run`",
+            ) from error
+        yield line
+    finally:
+        sock.close()
+
+
+def _same_user(sock: socket.socket) -> bool:
+    if not hasattr(socket, "SO_PEERCRED"):
+        return True  # the folder and the socket are closed to others by their modes
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return uid in (os.getuid(), 0)
+
+
+def _hang_up(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

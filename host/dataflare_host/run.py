@@ -1,0 +1,178 @@
+"""Runs a plan in this process: its mode, the control socket, signals, progress, and what came of it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from dataflare.errors import DataflareError, Problem
+from dataflare_host.control import Server
+from dataflare_host.host import Event
+from dataflare_host.kinds import Mode, Outcome
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from dataflare_host.host import HostApi
+    from dataflare_host.plan import Plan
+
+BEAT = 0.2
+"""Seconds between two looks at the runner: signals, progress."""
+GRACE = 5.0
+"""Seconds that an aborted runner gets to leave by itself."""
+DRAIN_TIMEOUT = 30.0
+Progress = Callable[[dict[str, Any]], None]
+
+
+def run_plan(plan: Plan, host: HostApi, progress: Progress | None = None) -> Outcome:
+    """Run a plan here until it ends, and give how it ended.
+
+    ``progress`` gets the runner's status (see ``Runner.command``) about five times a second. In the main
+    thread SIGINT and SIGTERM stop the flow at a barrier (status ``stopped``); a second one aborts it (``failed``).
+    Raises DataflareError where the flow could not be started, or failed without an outcome.
+    """
+    mode = cast(Mode, host.component(plan.mode["uses"], plan.mode.get("with") or {}, "mode", Path(plan.base)))
+    run = _Run(plan, host, mode)
+    about = {"digest": plan.digest, "mode": plan.mode["uses"], "guarantee": plan.guarantee.effective}
+    with _signals() as received, Server(Path(plan.base), plan.name, mode.command, about) as server:
+        host.emit(Event("flow.started", plan.name, {"digest": plan.digest}))
+        status = "failed"
+        try:
+            outcome = run.supervise(received, progress)
+            status = outcome.status
+            server.ended(outcome_json(plan, outcome))
+        finally:
+            host.emit(Event("flow.ended", plan.name, {"status": status}))
+    return outcome
+
+
+class _Run:
+    """The mode's thread, and the stop and abort orders it was given."""
+
+    def __init__(self, plan: Plan, host: HostApi, mode: Mode) -> None:
+        self.plan, self.host, self.mode = plan, host, mode
+        self.done = threading.Event()
+        self.outcome: Outcome | None = None
+        self.failure: BaseException | None = None
+        self.orders = 0
+        self.deadline = float("inf")
+
+    def supervise(self, received: list[int], progress: Progress | None) -> Outcome:
+        started = time.monotonic()
+        # Daemon: a component that never returns must not keep an aborted process alive.
+        threading.Thread(target=self._work, name=f"flow-{self.plan.name}", daemon=True).start()
+        while not self.done.wait(BEAT):
+            if len(received) > self.orders or time.monotonic() > self.deadline:
+                if self.orders >= 2:
+                    return self._aborted(Outcome("failed", seconds=time.monotonic() - started))
+                self._order()
+            if progress is not None:
+                with suppress(DataflareError):
+                    progress(self.mode.command("status", {}))
+        if self.failure is not None:
+            raise self.failure
+        outcome = self.outcome or Outcome("failed", seconds=time.monotonic() - started)
+        return self._aborted(outcome) if self.orders >= 2 and outcome.status != "finished" else outcome
+
+    def _work(self) -> None:
+        try:
+            self.outcome = self.mode.run(self.plan, self.host)
+        except BaseException as error:
+            self.failure = error
+        finally:
+            self.done.set()
+
+    def _order(self) -> None:
+        """The next order: stop at a barrier, then leave at once."""
+        self.orders += 1
+        patience = float(self.plan.options.get("drain_timeout") or DRAIN_TIMEOUT) if self.orders == 1 else 0.0
+        self.deadline = time.monotonic() + patience + GRACE
+        order = (lambda: self.mode.stop(False)) if self.orders == 1 else (lambda: self.mode.command("abort", {}))
+        threading.Thread(target=self._until_taken, args=(order,), name="order", daemon=True).start()
+
+    def _until_taken(self, order: Callable[[], object]) -> None:
+        # A signal may come before the runner takes commands.
+        while not self.done.is_set():
+            try:
+                order()
+                return
+            except DataflareError:
+                self.done.wait(BEAT)
+
+    def _aborted(self, outcome: Outcome) -> Outcome:
+        problem = Problem(
+            "run.aborted",
+            "the flow was left before its last epoch was committed",
+            kind="fatal",
+            cause="it did not stop in time, or was told to leave at once",
+            fix="run it again: it continues after the last committed epoch",
+        )
+        return replace(outcome, status="failed", problems=(*outcome.problems, problem))
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The SIGINT and SIGTERM received; stays empty outside the main thread."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def outcome_json(plan: Plan, outcome: Outcome) -> dict[str, Any]:
+    """What scripts read of a run: the last line of ``dataflare run --json``."""
+    return {
+        "flow": plan.name,
+        "status": outcome.status,
+        "guarantee": outcome.guarantee or plan.guarantee.effective,
+        "epoch": outcome.epoch,
+        "rows": {
+            "read": outcome.read,
+            "written": outcome.written,
+            "rejected": outcome.rejected,
+            "dropped": outcome.dropped,
+        },
+        "seconds": round(outcome.seconds, 3),
+        "nothing_new": outcome.nothing_new,
+        "steps": {name: dict(counts) for name, counts in outcome.steps.items()},
+        "results": results(plan),
+        "state": place_of(plan, plan.state.get("with") or {}) or plan.state.get("uses"),
+        "problems": [problem.as_json() for problem in outcome.problems],
+    }
+
+
+def results(plan: Plan) -> list[dict[str, Any]]:
+    """Where each sink's rows are: ``{"sink", "uses", "place"}``; place is None where the configuration names none."""
+    return [
+        {"sink": step.name, "uses": step.uses, "place": place_of(plan, step.config)}
+        for step in plan.steps.values()
+        if step.kind == "sink"
+    ]
+
+
+def place_of(plan: Plan, config: Mapping[str, Any]) -> str | None:
+    """The path or address that a configuration names, without a password."""
+    if isinstance(path := config.get("path"), str):
+        return str(Path(plan.base) / path)
+    for word in ("uri", "url", "dsn", "address"):
+        if isinstance(address := config.get(word), str):
+            shown = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)
+            return f"{shown} ({config['table']})" if isinstance(config.get("table"), str) else shown
+    return None
