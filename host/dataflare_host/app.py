@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare.errors import ConfigError, DataflareError, PermissionDenied, Problem
-
 from dataflare_host.discover import Catalogue, discover
 from dataflare_host.events import Events, Record
-from dataflare_host.grants import Grants, effective
 from dataflare_host.hooks import Hooks
 from dataflare_host.host import Event, FlowStatus, Principal
 from dataflare_host.load import Contributions
@@ -22,7 +20,7 @@ from dataflare_host.registry import Table, table_of
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
-
+    from dataflare_host.grants import Grants
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -102,7 +100,7 @@ class Host:
         return self._problems("check_plan", plan=plan, principal=self.principal)
 
     def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
-        """A configured instance of a component; bare files (``./file.py/name``) start at ``base``. Raises ConfigError."""
+        """A configured instance of a component; ``./file.py/name`` starts at ``base``. Raises ConfigError."""
         entry = self.table().find(kind, uses, base)
         made = entry.load()
         if made.spec.deprecated:
@@ -135,6 +133,8 @@ class Host:
 
     def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
         """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""
+        from dataflare_host.grants import effective
+
         manifest = self.table().plugins.get(plugin)
         return effective(manifest.permissions if manifest else {}, self._ceiling)
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from dataflare.declare import nearest
 from dataflare.errors import ConfigError, Problem
-
 from dataflare_host.manifest import CONTRACT, FILE, VERSION, Manifest, admits, load_manifest
 
 GROUP = "dataflare.plugins"

@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, Problem
-
 from dataflare_host.load import object_at
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ import pluggy
 if TYPE_CHECKING:
     from dataflare.component import Component
     from dataflare.errors import Problem
-
     from dataflare_host.events import Record
     from dataflare_host.host import Event, HostApi, Principal
     from dataflare_host.plan import Plan

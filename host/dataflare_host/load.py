@@ -16,7 +16,6 @@ from dataflare.errors import ConfigError, DataflareError, Problem
 
 if TYPE_CHECKING:
     from dataflare.component import Component
-
     from dataflare_host.manifest import Manifest
 
 Classes = Mapping[tuple[str, str], type["Component"]]

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.declare import nearest, normalise
 from dataflare.errors import ConfigError, Problem
-
 from dataflare_host import local
 from dataflare_host.discover import Catalogue, Faulty
 from dataflare_host.load import Contributions, class_at, classes_of_file, load_file, object_at, preset
-from dataflare_host.local import PREFIX, recall
 from dataflare_host.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -65,7 +63,7 @@ class Table:
     contributions: Contributions = field(default_factory=lambda: Contributions(lambda _: (), lambda _: ()), repr=False)
 
     def find(self, kind: str, uses: str, base: Path | None = None) -> Entry:
-        """The component that ``uses`` names: ``plugin/name``, ``./file.py/name``, or ``plugin`` where both have one name.
+        """The component that ``uses`` names: ``plugin/name``, ``./file.py/name``, ``plugin`` where both have one name.
 
         Relative files start at ``base``. Raises ConfigError (``flow.unknown_component``, ``plugin.…``).
         """
@@ -74,9 +72,8 @@ class Table:
         bare = _FILE.fullmatch(uses)
         if bare is not None:
             return self._in_file(kind, bare["file"], normalise(bare["name"]), base)
-        local = recall(uses)
-        if local is not None and local.kind == kind:
-            return Entry(PREFIX.strip(":"), "", kind, local.spec.name, lambda: local, local.spec.summary)
+        if uses.startswith("python:"):
+            return self._in_process(kind, uses)
         given, slash, name = uses.partition("/")
         plugin = normalise(given)
         name = normalise(name) if slash else plugin
@@ -172,6 +169,16 @@ class Table:
             return made
 
         return load
+
+    def _in_process(self, kind: str, uses: str) -> Entry:
+        """A component that this process was given as an object."""
+        from dataflare_host.local import recall
+
+        found = recall(uses)
+        if found is None or found.kind != kind:
+            what = "is not known in this process" if found is None else f"is a {found.kind}, not a {kind}"
+            raise ConfigError.of("flow.unknown_component", f"`{uses}` {what}", fix="give the flow the object itself")
+        return Entry("python", "", kind, found.spec.name, lambda: found, found.spec.summary)
 
     def _in_file(self, kind: str, given: str, name: str, base: Path | None) -> Entry:
         path = (base or Path()) / given
