@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.declare import nearest, normalise
 from dataflare.errors import ConfigError, Problem
-from dataflare_host import local
 from dataflare_host.discover import Catalogue, Faulty
 from dataflare_host.load import Contributions, class_at, classes_of_file, load_file, object_at, preset
 from dataflare_host.manifest import Manifest
@@ -67,8 +66,6 @@ class Table:
 
         Relative files start at ``base``. Raises ConfigError (``flow.unknown_component``, ``plugin.…``).
         """
-        if uses.startswith(local.PREFIX):
-            return _local(kind, uses)
         bare = _FILE.fullmatch(uses)
         if bare is not None:
             return self._in_file(kind, bare["file"], normalise(bare["name"]), base)
@@ -249,17 +246,6 @@ def table_of(catalogue: Catalogue, contributions: Contributions) -> Table:
             del plugins[id]
             faulty.append(Faulty(id, "", manifest.version, problems))
     return Table(1, plugins, tuple(sorted(faulty, key=lambda each: each.id)), contributions)
-
-
-def _local(kind: str, uses: str) -> Entry:
-    """A component that a flow built in this process was given as an object."""
-    made = local.recall(uses)
-    if made is None or made.kind != kind:
-        message = f"`{uses}` is a {made.kind}, not a {kind}" if made else f"`{uses}` is not in this process"
-        fix = f"add it with the method for a {made.kind}" if made else "build the flow in the process that runs it"
-        raise ConfigError.of("flow.unknown_component", message, fix=fix)
-    plugin, _, name = uses.partition("/")
-    return Entry(plugin, "", kind, name, lambda: made, made.spec.summary)
 
 
 def _more(manifest: Manifest) -> bool:
