@@ -71,7 +71,7 @@ def _pass_on(code: object, **_options: object) -> object:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and give its exit code; never raises."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
     try:
         code = root.main(arguments, prog_name="dataflare", standalone_mode=False)
         sys.stdout.flush()

@@ -28,7 +28,7 @@ class LazyGroup(click.Group):
         contributed: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(no_args_is_help=False, **options)
         self.located = dict(commands)
         self.groups = dict(groups or {})
         self.prefix = prefix
