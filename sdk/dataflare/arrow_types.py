@@ -47,7 +47,7 @@ def arrow_type(python_type: Any) -> pa.DataType:
 def schema_of(type: Any) -> Schema:
     """The schema of the rows that a dataclass, TypedDict, model or annotated class describes.
 
-    A column is nullable where its type is ``X | None`` or it may be absent. Raises ConfigError (``schema.python_type``).
+    Every column may be null: neither Polars nor DuckDB keeps track of it. Raises ConfigError (``schema.python_type``).
     """
     import pyarrow as pa
 
@@ -77,17 +77,9 @@ def _fields(python_type: Any) -> list[pa.Field]:
     for name, kind in hints.items():
         if name.startswith("_") or typing.get_origin(kind) is typing.ClassVar or name.startswith("model_"):
             continue
-        absent = typing.get_origin(kind) is typing.NotRequired
         bare = typing.get_args(kind)[0] if typing.get_origin(kind) in (typing.Required, typing.NotRequired) else kind
-        found.append(pa.field(name, arrow_type(bare), absent or _nullable(bare)))
+        found.append(pa.field(name, arrow_type(bare)))
     return found
-
-
-def _nullable(kind: Any) -> bool:
-    if typing.get_origin(kind) is Annotated:
-        return _nullable(typing.get_args(kind)[0])
-    union = typing.get_origin(kind) in (Union, types.UnionType)
-    return kind in (Any, None, types.NoneType) or (union and types.NoneType in typing.get_args(kind))
 
 
 def _plain(python_type: Any) -> pa.DataType:
