@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from dataflare.errors import DataflareError
-from dataflare_host.cli.output import emit, json_option, table
+from dataflare_host.cli.given import split_config
+from dataflare_host.cli.output import emit, json_option, table, tell
 
 if TYPE_CHECKING:
+    from dataflare.component import Component
     from dataflare_host.app import Host
     from dataflare_host.registry import Entry
-
-PASSED = {"self", "host", "ctx"}
 
 
 @cache
@@ -61,63 +58,84 @@ def group_help(members: Mapping[str, str]) -> str:
 
 
 def command(name: str) -> click.Command | None:
-    """The contributed command of this name (``group.name``), its options made from its parameters."""
+    """The contributed command of this name (``group.name``); its input and its settings are its options."""
     entry = _entries().get(name)
     if entry is None:
         return None
+    from dataflare.config import input_schema, json_schema
+
     component = entry.load()
-    function: Callable[..., Any] = getattr(component, "operations", {}).get("call") or vars(component)["call"]
-    hints = typing.get_type_hints(function)
-    given = [parameter for parameter in inspect.signature(function).parameters.values() if parameter.name not in PASSED]
     made = click.Command(
         name.rpartition(".")[2],
-        params=[_parameter(parameter, hints.get(parameter.name, str)) for parameter in given],
+        params=[*_parameters(input_schema(component), arguments=True), *_parameters(json_schema(component))],
         help=component.spec.doc,
-        callback=_callback(component, function),
+        callback=lambda as_json, **given: _call(component, given, as_json),
     )
     return json_option(made)
 
 
-def _callback(component: Any, function: Callable[..., Any]) -> Callable[..., None]:
-    def call(as_json: bool, **given: Any) -> None:
-        passed = {"host": the_host()} if "host" in inspect.signature(function).parameters else {}
-        method = function if "function" in vars(component) else component().call
-        answer = method(**passed, **given)
-        if as_json:
-            emit(answer)
-        elif (text := as_text(answer)) != "":
-            click.echo(text)
-
-    return call
+def _call(component: type[Component], given: dict[str, Any], as_json: bool) -> None:
+    config, given = split_config(component, given)
+    show(call(component(**config), given), as_json)
 
 
-def _parameter(parameter: inspect.Parameter, hint: Any) -> click.Parameter:
-    hint = _without_none(hint)
-    required = parameter.default is parameter.empty
-    several = get_origin(hint) in (list, tuple, set, frozenset)
-    kind = _click_type((get_args(hint) or (str,))[0] if several else hint)
-    if required and parameter.kind is not parameter.KEYWORD_ONLY:
-        return click.Argument([parameter.name], type=kind, nargs=-1 if several else 1)
-    flag = f"--{parameter.name.replace('_', '-')}"
-    default = None if required else parameter.default
-    if hint is bool:
-        return click.Option([flag], is_flag=True, default=bool(default))
-    return click.Option([flag], type=kind, multiple=several, default=default, required=required, show_default=True)
+def show(answer: Any, as_json: bool) -> None:
+    """An answer on stdout, as JSON or for people."""
+    if as_json:
+        emit(answer)
+    elif text := as_text(answer):
+        click.echo(text)
 
 
-def _without_none(hint: Any) -> Any:
-    if get_origin(hint) in (Union, types.UnionType):
-        others = [other for other in get_args(hint) if other is not type(None)]
-        return others[0] if len(others) == 1 else str
-    return hint
+def call(component: Component, given: dict[str, Any]) -> Any:
+    """What a tool or command answers; its progress goes to stderr."""
+    from dataflare.context import Context
+    from dataflare.drive import ToolDriver, driver_for
+    from dataflare.split import Resume
+
+    ctx = Context(step=component.spec.name, base=Path.cwd(), host=the_host())
+    driver = cast(ToolDriver, driver_for(component, ctx))
+    driver.open(Resume())
+    try:
+        for last, value in driver.call(given):
+            if last:
+                return value
+            tell(as_text(value))
+    finally:
+        driver.close()
 
 
-def _click_type(hint: Any) -> Any:
-    if get_origin(hint) is Literal:
-        return click.Choice([str(word) for word in get_args(hint)])
-    if hint is Path:
-        return click.Path(path_type=Path)
-    return hint if hint in (int, float, bool) else str
+def _parameters(schema: Mapping[str, Any], *, arguments: bool = False) -> list[click.Parameter]:
+    """Options of a JSON Schema's properties; those required are arguments where there may be some."""
+    required = schema.get("required", ())
+    made: list[click.Parameter] = []
+    for name, given in schema.get("properties", {}).items():
+        field = next((one for one in given.get("anyOf", ()) if one.get("type") != "null"), given)
+        several = field.get("type") == "array"
+        kind = _type(field.get("items", {}) if several else field)
+        if arguments and name in required:
+            made.append(click.Argument([name], type=kind, nargs=-1 if several else 1))
+            continue
+        options: dict[str, Any] = {"multiple": several, "type": kind}
+        if kind is bool:
+            options = {"is_flag": True}
+        made.append(
+            click.Option(
+                [f"--{name.replace('_', '-')}", name],
+                **options,
+                required=name in required,
+                default=given.get("default"),
+                show_default=given.get("default") is not None,
+                help=given.get("description"),
+            )
+        )
+    return made
+
+
+def _type(field: Mapping[str, Any]) -> Any:
+    if "enum" in field:
+        return click.Choice([str(word) for word in field["enum"]])
+    return {"integer": int, "number": float, "boolean": bool}.get(str(field.get("type")), str)
 
 
 def as_text(answer: Any) -> str:

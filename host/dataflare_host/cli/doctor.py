@@ -42,7 +42,6 @@ def doctor(folder: Path, as_json: bool) -> int:
         _plugins,
         lambda: _runs(folder),
         lambda: _state(folder),
-        _hooks,
     )
     findings = [finding for look in looks for finding in look()]
     wrong = any(finding.level == "wrong" for finding in findings)
@@ -77,10 +76,10 @@ def _libraries() -> Iterator[Finding]:
 
 
 def _plugins() -> Iterator[Finding]:
-    table = the_host().table()
-    yield Finding("plugins", "ok", ", ".join(f"{each.id} {each.version}" for each in table.plugins.values()) or "none")
-    for problem in table.problems():
-        yield Finding(problem.code, "wrong", f"{problem.message} ({problem.place()})", problem.fix or "")
+    plugins = the_host().table().plugins.values()
+    yield Finding("plugins", "ok", ", ".join(f"{each.id} {each.version}" for each in plugins) or "none")
+    for problem in the_host().doctor():
+        yield Finding(problem.code, "wrong", f"{problem.message} {problem.place()}".rstrip(), problem.fix or "")
 
 
 def _runs(folder: Path) -> Iterator[Finding]:
@@ -104,9 +103,3 @@ def _state(folder: Path) -> Iterator[Finding]:
         yield Finding("state", "wrong", f"`{place}` cannot be written", "give the user the right to write there")
     free = shutil.disk_usage(place).free
     yield Finding("disk", "wrong" if free < 100 << 20 else "ok", f"{free >> 20:,} MiB are free at {place.absolute()}")
-
-
-def _hooks() -> Iterator[Finding]:
-    for answer in the_host().hooks.call("doctor", host=the_host()):
-        for problem in [answer.problem] if answer.problem else list(answer.value):
-            yield Finding(f"{answer.plugin}, {problem.code}", "wrong", problem.message, problem.fix or "")

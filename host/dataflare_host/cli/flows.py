@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataflare.errors import ConfigError, Problem
-from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.errors import WRONG
 from dataflare_host.cli.output import emit, json_option, show_problems
 
@@ -78,10 +78,7 @@ def explain(flow: Path, as_json: bool) -> None:
     from dataflare_host.explain import explain as explained
 
     told = explained(the_host().plan(flow), the_host())
-    if as_json:
-        emit(told)
-    else:
-        click.echo(as_text(told))
+    show(told, as_json)
 
 
 def _planned(flow: Path) -> tuple[Plan | None, list[Problem]]:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataflare.errors import ConfigError, DataflareError
-from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli import contributed
+from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.given import split_config, values
 from dataflare_host.cli.output import emit, json_option, show_problems, table, tell
 
@@ -81,33 +82,13 @@ def call(name: str, given: tuple[str, ...], as_json: bool) -> None:
 
     For example: dataflare tool call std/profile path=data.jsonl, or: dataflare tool call shop.py/tax-of '{"net": 10}'.
     """
-    answer = call_tool(name, values(given))
-    if as_json:
-        emit(answer)
-    else:
-        click.echo(as_text(answer))
+    show(call_tool(name, values(given)), as_json)
 
 
 def call_tool(name: str, given: dict[str, Any]) -> Any:
-    """A tool's answer, as JSON; its progress goes to stderr."""
-    from dataflare.context import Context
-    from dataflare.drive import ToolDriver, driver_for
-    from dataflare.split import Resume
-
-    host = the_host()
-    config, given = split_config(host.table().find("tool", name, Path.cwd()).load(), given)
-    made = host.component(name, config, "tool", Path.cwd())
-    driver = driver_for(made, Context(step=name, base=Path.cwd(), host=host))
-    assert isinstance(driver, ToolDriver)
-    driver.open(Resume())
-    try:
-        for last, value in driver.call(given):
-            if last:
-                return value
-            tell(as_text(value))
-    finally:
-        driver.close()
-    return None
+    """What a tool answers to ``given``: its settings and its input, told apart by their names."""
+    config, given = split_config(the_host().table().find("tool", name, Path.cwd()).load(), given)
+    return contributed.call(the_host().component(name, config, "tool", Path.cwd()), given)
 
 
 def _component(entry: Entry) -> dict[str, Any]:

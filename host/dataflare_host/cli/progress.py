@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Self
-
-import click
 
 from dataflare_host.cli.output import duration, tell
 
@@ -26,7 +25,7 @@ class Display:
         self._shown = self._started
         self._seen: deque[tuple[float, float, float]] = deque()
         self._live: Any = None
-        self._terminal = click.get_text_stream("stderr").isatty()
+        self._terminal = sys.stderr.isatty()
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataflare.errors import ConfigError
-from dataflare_host.cli.contributed import as_text, the_host
+from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.given import values
 from dataflare_host.cli.output import as_json_value, emit, json_option, table, tell
 
@@ -71,8 +71,7 @@ def try_(
     if entry.kind == "tool":
         from dataflare_host.cli.plugins import call_tool
 
-        answer = call_tool(component, values(given))
-        emit(answer) if as_json else click.echo(as_text(answer))
+        show(call_tool(component, values(given)), as_json)
         return
     trial = Trial()
     with _open(entry, component, values(given)) as driver:
@@ -102,11 +101,15 @@ def _entry(component: str, kind: str | None) -> Entry:
 @contextmanager
 def _open(entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driver]:
     from dataflare.context import Context
-    from dataflare.drive import driver_for
+    from dataflare.drive import ProcessorDriver, driver_for
+    from dataflare.memory import MemoryState, MemoryTimers
     from dataflare.split import Resume
 
     made = the_host().component(component, config, entry.kind, Path.cwd())
-    driver = driver_for(made, Context(flow="try", step=entry.name, base=Path.cwd(), incarnation="try", fence=1))
+    ctx = Context(flow="try", step=entry.name, base=Path.cwd(), incarnation="try", fence=1, state=MemoryState())
+    driver = driver_for(made, ctx)
+    if isinstance(driver, ProcessorDriver) and driver.columns:
+        ctx.timers = MemoryTimers(driver.columns)
     driver.open(Resume())
     try:
         yield driver
