@@ -66,6 +66,7 @@ class Checkpoint:
     snapshots: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Json]] = field(default_factory=dict)
     made: dict[str, Json] = field(default_factory=dict)
+    keyed: dict[str, list[str]] = field(default_factory=dict)
     schemas: dict[str, Json] = field(default_factory=dict)
     watermarks: dict[str, str] = field(default_factory=dict)
     counts: dict[str, StepCounts] = field(default_factory=dict)

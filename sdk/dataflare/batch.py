@@ -26,6 +26,8 @@ class Envelope:
     position: Any = None
     schema_id: str = ""
     watermark: datetime | None = None
+    ingested: datetime | None = None
+    """When the source gave the rows: what `ctx.clock` says to every step that handles them."""
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,10 @@ class Context:
     limiter: Callable[[str, str], AbstractContextManager[None]] | None = None
     inputs: Callable[[str], ByteStream] | None = None
 
+    def clock_now(self) -> datetime:
+        """The ingest time of the batch in hand."""
+        return self.clock.now()
+
     @property
     def cancelled(self) -> bool:
         """True once the flow stops: return soon."""

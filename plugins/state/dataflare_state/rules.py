@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from dataflare_host.checkpoint import Checkpoint, EpochInfo
 from dataflare_state import problems
@@ -13,12 +13,12 @@ def admit(checkpoint: Checkpoint, incarnation: str | None, last: int) -> None:
     """Refuse a checkpoint that does not follow what is kept (``incarnation`` None: nothing is)."""
     if incarnation is not None and incarnation != checkpoint.incarnation:
         raise problems.other_incarnation(checkpoint, incarnation)
-    if checkpoint.epoch <= last:
+    if incarnation is not None and checkpoint.epoch <= last:
         raise problems.out_of_order(checkpoint, last)
 
 
 def prunable(history: list[EpochInfo], keep: int) -> list[int]:
-    """The epochs of a history (newest first) that pruning forgets, oldest first: never the last, never an unsettled one."""
+    """The epochs of a history (newest first) that pruning forgets, oldest first: never the last or an unsettled one."""
     settled = [info.epoch for info in history if info.settled]
     last = history[0].epoch if history else 0
     return sorted(epoch for epoch in settled[max(keep, 0) :] if epoch != last)
@@ -26,7 +26,7 @@ def prunable(history: list[EpochInfo], keep: int) -> list[int]:
 
 def now() -> str:
     """The time for ``committed_at`` and letters, as ISO 8601 in UTC."""
-    return datetime.now(timezone.utc).isoformat()
+    return datetime.now(UTC).isoformat()
 
 
 def dated(checkpoint: Checkpoint) -> Checkpoint:

@@ -1,0 +1,55 @@
+"""A chain: steps fused into one lane, each handing its batches to the next by a plain call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dataflare.batch import Batch
+from dataflare_pipeline.operator import ProcessorOp
+from dataflare_pipeline.outlet import Outlet
+from dataflare_pipeline.work import Work
+
+
+@dataclass
+class Route:
+    """Where an output of a step goes: the next step of the chain, and edges that leave it."""
+
+    next: ProcessorOp | None = None
+    input: str = ""
+    outlets: list[Outlet] = field(default_factory=list)
+
+
+class Chain:
+    """The processors of one lane and their routes, by (step, output)."""
+
+    def __init__(self, operators: list[ProcessorOp], routes: dict[tuple[str, str], Route]) -> None:
+        self.operators = operators
+        self.routes = routes
+
+    @property
+    def outlets(self) -> list[Outlet]:
+        """Every edge that leaves the lane."""
+        return [outlet for route in self.routes.values() for outlet in route.outlets]
+
+    def push(self, step: str, output: str, batch: Batch, work: Work) -> None:
+        """Rows that a step gave, through the rest of the chain. An output that nobody reads ends here."""
+        route = self.routes.get((step, output))
+        if route is None or not len(batch):
+            return
+        for outlet in route.outlets:
+            work.outputs.append((outlet, batch))
+        if route.next is not None:
+            for name, made in route.next.process(batch, route.input, work):
+                self.push(route.next.step, name, made, work)
+
+    def end(self, work: Work, *, after: str | None = None) -> None:
+        """End of input: each step flushes in turn, its last rows going through those behind it.
+
+        ``after``: only the steps behind this one (the head has flushed by itself).
+        """
+        begun = after is None
+        for operator in self.operators:
+            if begun:
+                for name, made in operator.finish(work):
+                    self.push(operator.step, name, made, work)
+            begun = begun or operator.step == after

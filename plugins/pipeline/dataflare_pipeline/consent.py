@@ -1,0 +1,49 @@
+"""May a source's schema grow? Every step behind it is asked, with fresh instances, before a row is let through."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from dataflare.context import Context
+from dataflare.drive import ProcessorDriver, SinkDriver, driver_for
+from dataflare.errors import DataflareError
+from dataflare.schema import Schema
+from dataflare_pipeline.chains import in_order
+from dataflare_pipeline.session import Session
+
+log = logging.getLogger("dataflare.pipeline")
+
+
+def consents(
+    session: Session, schemas: Mapping[tuple[str, str], Schema], step: str, output: str, wanted: Schema
+) -> bool:
+    """True if every step behind ``step.output`` plans with the wanted schema."""
+    known = {**schemas, (step, output): wanted}
+    behind = {step}
+    for name in in_order(session.plan, session.plan.steps):
+        if name == step or not any(edge.source in behind for edge in session.plan.inputs(name)):
+            continue
+        behind.add(name)
+        try:
+            known.update(_planned(session, name, known))
+        except DataflareError as error:
+            log.warning("`%s` cannot take the new schema of `%s.%s`: %s", name, step, output, error)
+            return False
+    return True
+
+
+def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema]) -> dict[tuple[str, str], Schema]:
+    inputs: dict[str, Schema] = {}
+    for edge in session.plan.inputs(name):
+        schema = known.get((edge.source, edge.output))
+        if schema is None:
+            return {}
+        inputs[edge.input] = inputs[edge.input].union(schema) if edge.input in inputs else schema
+    context = Context(flow=session.plan.name, step=name, base=session.base)
+    driver = driver_for(session.host.step(session.plan, name), context)
+    if isinstance(driver, SinkDriver):
+        driver.plan(inputs[""])
+        return {}
+    assert isinstance(driver, ProcessorDriver)
+    return {(name, output): schema for output, schema in driver.plan(inputs).items()}

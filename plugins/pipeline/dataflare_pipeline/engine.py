@@ -1,0 +1,27 @@
+"""The engine component: turns a part of a plan into a runner."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from dataflare_host.kinds import Budget, Engine, Exchange, Runner
+from dataflare_host.layout import Part
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
+
+
+class Pipeline(Engine):
+    """Lanes, bounded channels, barriers and checkpoints, in the threads of one process."""
+
+    def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
+        """A runner for this part; the flow's store is configured, not opened."""
+        # Lanes are the parallelism: a thread pool in each library below them would only get in their way.
+        os.environ.setdefault("POLARS_MAX_THREADS", "1")
+        from dataflare_pipeline.runner import FlowRunner
+        from dataflare_pipeline.session import Session
+
+        state = part.plan.state
+        store = host.component(state["uses"], state.get("with", {}), "store")
+        return FlowRunner(Session(part, host, store, budget))  # type: ignore[arg-type]

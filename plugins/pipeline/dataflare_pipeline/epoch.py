@@ -1,0 +1,110 @@
+"""The checkpoint of an epoch, composed from what the lanes handed over at its barrier."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timezone
+
+from dataflare.errors import StateError
+from dataflare.split import Json
+from dataflare_host.checkpoint import Changes, Checkpoint, SplitState, StepCounts
+from dataflare_host.layout import Layout, Region
+from dataflare_host.plan import Plan
+from dataflare_pipeline.lane import Report
+from dataflare_pipeline.splits import SplitBook
+from dataflare_pipeline.work import Counts
+
+ENGINE = "pipeline 0.1"
+
+
+def first_checkpoint(plan: Plan, region: Region, layout: Layout) -> Checkpoint:
+    """Epoch 0 of a new incarnation: nothing read, nothing written."""
+    return Checkpoint(plan.name, region.name, str(uuid.uuid4()), 0, layout.number, settled=True)
+
+
+def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
+    """Raises StateError ``state.mismatch`` where a checkpoint and the plan do not belong together."""
+    stateful = {**checkpoint.splits, **checkpoint.tokens, **checkpoint.snapshots, **checkpoint.keyed}
+    fix = "give the step its old name and settings back, or `dataflare state reset` the flow"
+    for step in stateful:
+        if step not in region.steps:
+            raise StateError.of(
+                "state.mismatch", f"the state holds the step `{step}`, which the flow no longer has", fix=fix
+            )
+    for step, columns in checkpoint.keyed.items():
+        if list(plan.steps[step].keyed) != columns:
+            raise StateError.of(
+                "state.mismatch", f"the state of `{step}` is by {columns}, the flow says {list(plan.steps[step].keyed)}", fix=fix
+            )
+    for step, version in checkpoint.state_versions.items():
+        now = int(plan.steps[step].abilities.get("version", 1) or 1)
+        if now < version:
+            raise StateError.of(
+                "state.mismatch", f"the state of `{step}` has version {version}, its component is older ({now})",
+                fix="use the newer version of the plugin",
+            )  # fmt: skip
+
+
+def compose(
+    before: Checkpoint, plan: Plan, epoch: int, reports: Iterable[Report], books: Mapping[str, SplitBook], last: bool
+) -> tuple[Checkpoint, Changes]:
+    """The next checkpoint and the changes that go with it."""
+    reports = list(reports)
+    made = replace(
+        before, epoch=epoch, settled=False, finished=last, engine=ENGINE, plan=plan.digest,
+        committed_at=datetime.now(timezone.utc).isoformat(),
+        plugins={name: f"{step.plugin}=={step.version}" for name, step in plan.steps.items()},
+        keyed={name: list(plan.steps[name].keyed) for name in _steps(reports) if plan.steps[name].keyed},
+        splits=dict(before.splits), discovery=dict(before.discovery), tokens={}, snapshots={},
+        schemas=dict(before.schemas), watermarks=dict(before.watermarks), counts=dict(before.counts),
+        state_versions={}, position_versions={},
+    )  # fmt: skip
+    changes = Changes()
+    read: dict[str, dict[str, SplitState]] = {}
+    for report in reports:
+        step, _, lane = report.lane.rpartition(".")
+        read.setdefault(step, {}).update(report.splits)
+        _take_report(made, changes, report, step, lane)
+    for name, book in books.items():
+        made.splits[name], made.discovery[name] = book.listing(read.get(name, {}))
+        made.position_versions[name] = _version(plan, name)
+    changes.letters = [replace(letter, epoch=epoch) for letter in changes.letters]
+    return made, changes
+
+
+def _take_report(made: Checkpoint, changes: Changes, report: Report, step: str, lane: str) -> None:
+    changes.letters += report.letters
+    changes.state += report.state
+    changes.replayed += report.replayed
+    made.watermarks.update(report.watermarks)
+    for output, schema in report.schemas.items():
+        made.schemas[output] = schema.as_json()
+    if report.has_token:
+        made.tokens.setdefault(step, {})[lane] = report.token
+    for name, (number, data) in report.snapshots.items():
+        made.snapshots.setdefault(name, {})[str(number)] = base64.b64encode(data).decode()
+    for name, counts in report.counts.items():
+        made.counts[name] = _added(made.counts.get(name, StepCounts()), counts)
+
+
+def _added(total: StepCounts, counts: Counts) -> StepCounts:
+    return StepCounts(
+        total.read + counts.rows_in, total.written + counts.rows_out,
+        total.rejected + counts.rejected, total.dropped + counts.dropped,
+    )  # fmt: skip
+
+
+def _steps(reports: Iterable[Report]) -> list[str]:
+    return [report.lane.rpartition(".")[0] for report in reports]
+
+
+def _version(plan: Plan, step: str) -> int:
+    return int(plan.steps[step].abilities.get("version", 1) or 1)
+
+
+def tokens_of(checkpoint: Checkpoint, step: str) -> list[Json]:
+    """The tokens of all lanes of a sink, in the order of the lanes."""
+    return [token for _, token in sorted(checkpoint.tokens.get(step, {}).items(), key=lambda item: int(item[0]))]

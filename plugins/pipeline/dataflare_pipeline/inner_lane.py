@@ -1,0 +1,155 @@
+"""Lanes behind a channel: they align barriers over their ports, follow the watermark, and report each epoch."""
+
+from __future__ import annotations
+
+import queue
+import time
+from datetime import datetime, timezone
+
+from dataflare.batch import Batch
+from dataflare_pipeline.chain import Chain
+from dataflare_pipeline.channel import Barrier, Call, Port, Watermark
+from dataflare_pipeline.lane import TICK, Lane, Mail, Report
+from dataflare_pipeline.operator import ProcessorOp
+from dataflare_pipeline.work import Work
+
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=timezone.utc)
+
+
+class InnerLane(Lane):
+    """The loop of a lane with ports; what it does with batches and barriers is its subclass's."""
+
+    def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail]) -> None:
+        super().__init__(step, number, chain, mail)
+        self._aligned: set[int] = set()
+        self._time: datetime | None = None
+
+    def loop(self) -> None:
+        while True:
+            self.state = "idle"
+            taken = self.inbox.take(self.patience())
+            if taken is None:
+                self.on_tick()
+            elif isinstance(taken, Call):
+                taken.run()
+            else:
+                self._handle(*taken)
+
+    def patience(self) -> float | None:
+        """Seconds to wait for an item before ``on_tick``."""
+        return None
+
+    def on_tick(self) -> None:
+        """Nothing came in time."""
+
+    def on_batch(self, batch: Batch, port: Port) -> None:
+        """Rows of a port."""
+        raise NotImplementedError
+
+    def on_barrier(self, barrier: Barrier) -> None:
+        """All ports have reached the barrier."""
+        raise NotImplementedError
+
+    def on_watermark(self, time: datetime) -> None:
+        """The minimum of the ports' watermarks moved."""
+
+    def _handle(self, port: Port, item: Batch | Barrier | Watermark) -> None:
+        if isinstance(item, Batch):
+            self.state = "running"
+            self.on_batch(item, port)
+        elif isinstance(item, Watermark):
+            port.watermark = item.time
+            self._follow_time()
+        else:
+            self._align(port, item)
+
+    def _align(self, port: Port, barrier: Barrier) -> None:
+        """Hold the port until every other one has brought the same barrier."""
+        with self.inbox.lock:
+            port.held = True
+            waiting = any(not other.held for other in self.inbox.ports)
+        if waiting:
+            return
+        if barrier.last:
+            for each in self.inbox.ports:
+                each.watermark = END_OF_TIME
+            self._follow_time()
+        self.state = "barrier"
+        self.on_barrier(barrier)
+        with self.inbox.lock:
+            for each in self.inbox.ports:
+                each.held = False
+
+    def _follow_time(self) -> None:
+        times = [port.watermark for port in self.inbox.ports]
+        known = [time for time in times if time is not None]
+        if len(known) < len(times) or not known:
+            return
+        now = min(known)
+        if self._time is None or now > self._time:
+            self._time = now
+            self.on_watermark(now)
+
+
+class ProcessorLane(InnerLane):
+    """A processor with state, several inputs or lanes of its own, and the stateless steps fused behind it."""
+
+    def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail], head: ProcessorOp) -> None:
+        super().__init__(step, number, chain, mail)
+        self.head = head
+        self.owns(head.driver)
+
+    def patience(self) -> float | None:
+        timers = self.head.timers
+        due = timers.next_processing() if timers else None
+        return None if due is None else max(0.0, min(TICK, due - time.time()))
+
+    def on_tick(self) -> None:
+        self._fire(time.time(), event=False)
+
+    def on_batch(self, batch: Batch, port: Port) -> None:
+        work = Work()
+        for name, made in self.head.process(batch, port.input, work):
+            self.chain.push(self.step, name, made, work)
+        self.deliver(work)
+        if self.head.timers is not None:
+            self._fire(time.time(), event=False)
+
+    def on_watermark(self, time: datetime) -> None:
+        self._fire(time.timestamp(), event=True)
+        work = Work()
+        for name, made in self.head.watermark(time, work):
+            self.chain.push(self.step, name, made, work)
+        self.deliver(work)
+        for outlet in self.chain.outlets:
+            outlet.mark(Watermark(time))
+
+    def on_barrier(self, barrier: Barrier) -> None:
+        if barrier.last:
+            self._finish()
+        with self.lock:
+            report = self.hand_over(Report(self.id, barrier.epoch))
+        if self.head.state is not None:
+            report.state = self.head.state.changes()
+        snapshot = self.head.driver.snapshot()
+        if snapshot is not None:
+            report.snapshots[self.step] = (self.number, snapshot)
+        for outlet in self.chain.outlets:
+            outlet.mark(barrier)
+        self.tell(report)
+
+    def _finish(self) -> None:
+        work = Work()
+        for name, made in self.head.finish(work):
+            self.chain.push(self.step, name, made, work)
+        self.chain.end(work)
+        self.deliver(work)
+
+    def _fire(self, until: float, *, event: bool) -> None:
+        """Timers that are due, in the order of their time; a timer may set further ones that are due as well."""
+        while due := self.head.due(until, event):
+            for at, keys in due:
+                work = Work()
+                for name, made in self.head.timer(keys, at, work):
+                    self.chain.push(self.step, name, made, work)
+                self.deliver(work)

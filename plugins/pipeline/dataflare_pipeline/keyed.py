@@ -1,0 +1,189 @@
+"""Keyed state and timers of one lane: in memory, with the keys that each epoch changed.
+
+Writes of a call are kept aside until the call returned (``apply``) or failed (``discard``), so a fresh
+instance may retry the batch. Expiry follows the ingest time of batches, never the wall clock, so that the
+same batches give the same answers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import xxhash
+
+from dataflare import keys as key_bytes
+from dataflare.batch import Batch
+from dataflare.errors import StateError
+from dataflare_host.checkpoint import StateChange
+from dataflare_host.layout import KEY_GROUPS
+
+TIMERS = "#timers"
+KEY_SCHEMA = "#key-schema"
+Json = Any
+Value = tuple[Json, float | None]
+
+
+def group_of(key: bytes) -> int:
+    """The key group: xxh64 of the canonical key bytes, modulo 256; fixed for ever."""
+    return xxhash.xxh64_intdigest(key) % KEY_GROUPS
+
+
+def lane_of(group: int, lanes: int) -> int:
+    """The lane that owns a key group: ranges of groups, so that rescaling moves few."""
+    return group * lanes // KEY_GROUPS
+
+
+class KeyedState:
+    """The state of the keys that one lane owns (a ``StateBackend``)."""
+
+    def __init__(self, step: str, now: Callable[[], datetime]) -> None:
+        self.step = step
+        self._now = now
+        self._values: dict[str, dict[bytes, Value]] = {}
+        self._pending: dict[str, dict[bytes, Value | None]] = {}
+        self._dirty: dict[str, set[bytes]] = {}
+
+    def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]]) -> None:
+        """Take over what the store holds."""
+        self._values[name] = {key: (json.loads(value), expires) for key, value, expires in rows}
+
+    def get(self, name: str, keys: Sequence[bytes]) -> list[Json | None]:
+        """The values, in the order of the keys; None for unknown and expired ones."""
+        now = self._now().timestamp()
+        held, pending = self._values.get(name, {}), self._pending.get(name, {})
+        found: list[Json | None] = []
+        for key in keys:
+            value = pending[key] if key in pending else held.get(key)
+            found.append(None if value is None or (value[1] is not None and value[1] <= now) else value[0])
+        return found
+
+    def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
+        """New values, kept aside until the call returns."""
+        expires = None if ttl is None else self._now().timestamp() + ttl
+        pending = self._pending.setdefault(name, {})
+        for key, value in zip(keys, values, strict=True):
+            pending[key] = None if value is None else (value, expires)
+
+    def apply(self) -> None:
+        """The call returned: its writes count."""
+        for name, pending in self._pending.items():
+            held = self._values.setdefault(name, {})
+            self._dirty.setdefault(name, set()).update(pending)
+            for key, value in pending.items():
+                if value is None:
+                    held.pop(key, None)
+                else:
+                    held[key] = value
+        self._pending.clear()
+
+    def discard(self) -> None:
+        """The call failed: nothing was written."""
+        self._pending.clear()
+
+    def expire(self) -> None:
+        """Forget keys whose time is over; the store learns of it with the epoch's changes."""
+        now = self._now().timestamp()
+        for name, held in self._values.items():
+            gone = [key for key, (_, expires) in held.items() if expires is not None and expires <= now]
+            for key in gone:
+                del held[key]
+            self._dirty.setdefault(name, set()).update(gone)
+
+    def changes(self) -> list[StateChange]:
+        """What changed since the last call of this method."""
+        self.expire()
+        made = []
+        for name, dirty in self._dirty.items():
+            held = self._values.get(name, {})
+            for key in dirty:
+                value, expires = held.get(key, (None, None))
+                data = None if key not in held else json.dumps(value, separators=(",", ":")).encode()
+                made.append(StateChange(self.step, name, group_of(key), key, data, expires))
+        self._dirty.clear()
+        return made
+
+    def items(self, name: str) -> Iterable[tuple[bytes, Json]]:
+        """All applied keys and values of a state."""
+        return ((key, value) for key, (value, _) in self._values.get(name, {}).items())
+
+
+class KeyedTimers:
+    """Timers by key (``dataflare.context.Timers``), kept as the state ``#timers`` so that they are in the checkpoint."""
+
+    def __init__(self, state: KeyedState, columns: tuple[str, ...]) -> None:
+        self._state = state
+        self._columns = columns
+        self._due: dict[bool, list[tuple[float, bytes]]] = {True: [], False: []}
+
+    def restore(self) -> None:
+        """Rebuild the queue from the loaded state."""
+        self._due = {True: [], False: []}
+        for key, timers in self._state.items(TIMERS):
+            for word, at in timers.items():
+                heapq.heappush(self._due[word == "event"], (at, key))
+
+    def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
+        """Set (or move) the timers of these keys."""
+        encoded = key_bytes.encode(keys, list(self._columns))
+        times = [at] * len(encoded) if isinstance(at, datetime) else list(at)
+        self._remember_schema(keys)
+        word = "event" if event else "processing"
+        changed = []
+        for old, key, time in zip(self._state.get(TIMERS, encoded), encoded, times, strict=True):
+            stamp = _aware(time).timestamp()
+            changed.append({**(old or {}), word: stamp})
+            heapq.heappush(self._due[event], (stamp, key))
+        self._state.put(TIMERS, encoded, changed, None)
+
+    def drop(self, keys: Batch) -> None:
+        """Forget the timers of these keys."""
+        encoded = key_bytes.encode(keys, list(self._columns))
+        self._state.put(TIMERS, encoded, [None] * len(encoded), None)
+
+    def next_processing(self) -> float | None:
+        """When the next processing-time timer is due, in epoch seconds."""
+        queue = self._due[False]
+        return queue[0][0] if queue else None
+
+    def take_due(self, until: float, event: bool) -> list[tuple[float, Batch]]:
+        """The timers due until then, in the order of time: (time, keys). They are forgotten with the running call."""
+        word = "event" if event else "processing"
+        queue = self._due[event]
+        ready: dict[float, list[bytes]] = {}
+        while queue and queue[0][0] <= until:
+            stamp, key = heapq.heappop(queue)
+            timers = self._state.get(TIMERS, [key])[0] or {}
+            if timers.get(word) != stamp:
+                continue
+            left = {name: at for name, at in timers.items() if name != word}
+            self._state.put(TIMERS, [key], [left or None], None)
+            ready.setdefault(stamp, []).append(key)
+        return [(stamp, self._key_rows(found)) for stamp, found in sorted(ready.items())]
+
+    def _remember_schema(self, keys: Batch) -> None:
+        import base64
+
+        held = self._state.get(KEY_SCHEMA, [b""])[0]
+        if held is None:
+            schema = keys.select(self._columns).schema
+            text = base64.b64encode(schema.serialize().to_pybytes()).decode()
+            self._state.put(KEY_SCHEMA, [b""], [text], None)
+
+    def _key_rows(self, found: list[bytes]) -> Batch:
+        import base64
+
+        import pyarrow as pa
+
+        text = self._state.get(KEY_SCHEMA, [b""])[0]
+        if text is None:
+            raise StateError.of("state.corrupt", f"timers of `{self._state.step}` have no key schema")
+        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+        return Batch(key_bytes.decode(found, schema))
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)

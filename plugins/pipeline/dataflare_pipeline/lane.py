@@ -1,0 +1,171 @@
+"""What every lane has: a thread, an inbox, a chain behind its head, and reports to its region."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflare.drive import Driver
+from dataflare.schema import Schema
+from dataflare.split import Json
+from dataflare_host.checkpoint import Letter, SplitState, StateChange
+from dataflare_pipeline.chain import Chain
+from dataflare_pipeline.channel import Call, Closed, Inbox
+from dataflare_pipeline.work import Counts, Work
+
+log = logging.getLogger("dataflare.pipeline")
+TICK = 0.1
+
+
+@dataclass
+class Report:
+    """What one lane hands over at a barrier: everything that belongs to this epoch and none that follows."""
+
+    lane: str
+    epoch: int
+    letters: list[Letter] = field(default_factory=list)
+    counts: dict[str, Counts] = field(default_factory=dict)
+    state: list[StateChange] = field(default_factory=list)
+    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    splits: dict[str, SplitState] = field(default_factory=dict)
+    watermarks: dict[str, str] = field(default_factory=dict)
+    schemas: dict[str, Schema] = field(default_factory=dict)
+    token: Json = None
+    has_token: bool = False
+    replayed: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LaneFailed:
+    """A lane's thread ended with an error."""
+
+    lane: str
+    error: BaseException
+
+
+Mail = Report | LaneFailed | None
+"""None only wakes the region up."""
+
+
+class Lane(threading.Thread):
+    """One lane of a chain. All driver calls happen in its thread, from ``open`` to ``close``."""
+
+    def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail]) -> None:
+        super().__init__(name=f"{step}.{number}", daemon=True)
+        self.step = step
+        self.number = number
+        self.chain = chain
+        self.inbox = Inbox()
+        self.lock = threading.Lock()
+        self.live: dict[str, Counts] = {}
+        """Counts since the attempt began, by step: for people, changed as rows are delivered."""
+        self.state = "starting"
+        self._mail = mail
+        self._drivers: list[Driver] = []
+        self._letters: list[Letter] = []
+        self._counts: dict[str, Counts] = {}
+
+    @property
+    def id(self) -> str:
+        """``step.number``."""
+        return self.name
+
+    def owns(self, driver: Driver) -> None:
+        """Close this driver when the lane ends."""
+        self._drivers.append(driver)
+
+    def submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Run a function in the lane's thread."""
+        return self.inbox.submit(function)
+
+    def run(self) -> None:
+        """The thread: the lane's loop, then closing what it opened."""
+        try:
+            self.loop()
+        except Closed:
+            pass
+        except BaseException as error:
+            self._mail.put(LaneFailed(self.id, error))
+            self._wait_for_close()
+        finally:
+            self.leave()
+            for driver in reversed(self._drivers):
+                driver.close()
+
+    def loop(self) -> None:
+        """Work until Closed."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """Undo what is open, before the drivers close."""
+
+    def close(self) -> None:
+        """End the loop soon. From any thread."""
+        self.inbox.close()
+
+    def deliver(self, work: Work, also: Callable[[], None] | None = None) -> None:
+        """Wait for credit everywhere, then hand everything over; only then it counts. Raises Closed.
+
+        ``also`` happens under the same lock: a barrier comes before all of it or behind all of it.
+        """
+        parts = [part for outlet, batch in work.outputs for part in outlet.spread(batch)]
+        for port in {id(port): port for port, _ in parts}.values():
+            self.state = "waiting"
+            port.wait_credit()
+        self.state = "running"
+        self.before_delivery()
+        with self.lock:
+            if self.inbox.closed:
+                raise Closed
+            for port, batch in parts:
+                port.put(batch)
+            self._count(work)
+            if also is not None:
+                also()
+
+    def has_news(self) -> bool:
+        """Has the lane anything that an epoch would keep? A glance, without the lock."""
+        return bool(self._letters or self._counts)
+
+    def before_delivery(self) -> None:
+        """Wait here while nothing may be delivered."""
+
+    def serve_until(self, ready: Callable[[], bool]) -> None:
+        """Run calls of the region until ``ready()``; for a lane that must not take data meanwhile. Raises Closed."""
+        while not ready():
+            taken = self.inbox.take(TICK)
+            if isinstance(taken, Call):
+                taken.run()
+
+    def hand_over(self, report: Report) -> Report:
+        """Move letters and counts of this epoch into a report; under the lock."""
+        report.letters, self._letters = self._letters, []
+        report.counts, self._counts = self._counts, {}
+        return report
+
+    def tell(self, mail: Mail) -> None:
+        """Send something to the region; None only wakes it."""
+        self._mail.put(mail)
+
+    def _count(self, work: Work) -> None:
+        self._letters += work.letters
+        for step, counts in work.counts.items():
+            self._counts.setdefault(step, Counts()).add(counts)
+            self.live.setdefault(step, Counts()).add(counts)
+
+    def _wait_for_close(self) -> None:
+        """After a failure: answer no calls, take no data, until the region ends the attempt."""
+        while True:
+            try:
+                taken = self.inbox.take(None)
+            except Closed:
+                return
+            if isinstance(taken, Call):
+                taken.future.cancel()
+            elif taken is not None:
+                taken[0].held = True

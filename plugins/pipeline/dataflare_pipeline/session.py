@@ -1,0 +1,94 @@
+"""What all regions of a running part share."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dataflare.context import Context
+from dataflare.errors import Problem
+from dataflare_host.host import HostApi
+from dataflare_host.kinds import Budget, Store
+from dataflare_host.layout import Part
+from dataflare_host.plan import Plan, StepPlan
+
+PORT_ROWS = 1 << 18
+PORT_BYTES = 16 << 20
+READ_ROWS = 1 << 16
+READ_BYTES = 8 << 20
+
+
+@dataclass
+class Session:
+    """One runner's part of a flow: the plan, the host, the store, and what people asked for."""
+
+    part: Part
+    host: HostApi
+    store: Store
+    budget: Budget
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Finish the epoch in flight, one more barrier, exit."""
+    final: threading.Event = field(default_factory=threading.Event)
+    """With ``stopping``: as if the input had ended."""
+    aborting: threading.Event = field(default_factory=threading.Event)
+    """Leave at once."""
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the flow."""
+        return self.part.plan
+
+    @property
+    def base(self) -> Path:
+        """Where relative paths start: the folder of the flow file."""
+        return Path(self.plan.base)
+
+    def option(self, name: str, default: Any) -> Any:
+        """An option of the plan."""
+        value = self.plan.options.get(name)
+        return default if value is None else value
+
+    def port_limits(self, ports: int) -> tuple[int, int]:
+        """Rows and bytes that one port may hold, of a budget that all ports share half of."""
+        memory = self.budget.memory
+        return PORT_ROWS, PORT_BYTES if memory is None else max(1 << 20, min(PORT_BYTES, memory // (2 * max(1, ports))))
+
+    def source_lanes(self, step: StepPlan, splits: int) -> int:
+        """How many lanes a source gets: as asked for, else a core each, as far as there are splits."""
+        if step.lanes is not None:
+            return max(1, step.lanes)
+        cores = self.budget.cpu or len(os.sched_getaffinity(0))
+        return max(1, min(int(cores), splits))
+
+    def context(
+        self, step: str, lane: int, fence: int, incarnation: str, epoch: int, cancel: threading.Event,
+        request_checkpoint: Callable[[], None],
+    ) -> Context:  # fmt: skip
+        """The surroundings of one lane."""
+        return Context(
+            id=f"{self.plan.name}-{step}-{lane}",
+            flow=self.plan.name,
+            step=step,
+            lane=lane,
+            epoch=epoch,
+            fence=fence,
+            incarnation=incarnation,
+            base=self.base,
+            cache=self.base / ".dataflare" / "cache" / self.plan.name / step / str(lane),
+            cancel=cancel,
+            on_checkpoint_request=request_checkpoint,
+        )
+
+
+class Status:
+    """What a region tells about itself; read from other threads, so fields are replaced whole."""
+
+    def __init__(self) -> None:
+        self.state = "starting"
+        self.epoch = 0
+        self.committed_at = ""
+        self.problem: Problem | None = None

@@ -1,0 +1,334 @@
+"""A source lane: reads its splits in turn, pushes rows through the fused steps, hands them on with their position.
+
+The barrier is put into the lane's ports by the region, between two deliveries, and never waits for ``read``: what
+is still being read or processed belongs to the next epoch.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
+from dataflare.errors import Retry
+from dataflare.split import Demand, Json, Split
+from dataflare_host.checkpoint import SplitState
+from dataflare_host.kinds import Budget
+from dataflare_host.plan import MAIN
+from dataflare_pipeline.chain import Chain
+from dataflare_pipeline.channel import Barrier, Call, Closed, Watermark
+from dataflare_pipeline.gate import SchemaGate
+from dataflare_pipeline.lane import TICK, Lane, Mail, Report
+from dataflare_pipeline.policy import Policy, StepFailed
+from dataflare_pipeline.splits import SplitBook
+from dataflare_pipeline.work import Refusal, Work
+
+READ_FOR = 0.1
+DISCOVER_EVERY = 1.0
+
+
+@dataclass
+class Active:
+    """A split that this lane reads."""
+
+    state: SplitState
+    split: Split
+    steps: Iterator[Reading] | None = None
+    demand: Demand = field(default_factory=lambda: Demand(0, 0, 0.0))
+    not_before: float = 0.0
+    attempt: int = 0
+    withheld: list[Reading] = field(default_factory=list)
+    """Rows without a resume point: handed over together with the next position."""
+
+    @property
+    def position(self) -> Json | NoPosition:
+        """Where the next read starts: the last position handed over, else the split's start."""
+        if self.state.position is not None:
+            return self.state.position
+        return NO_POSITION if self.split.start is None else self.split.start
+
+
+@dataclass(frozen=True)
+class Reads:
+    """How a source is read: fixed for the attempt. Times in seconds."""
+
+    columns: frozenset[str] | None
+    rows: int
+    bytes: int
+    every: float | None = None
+    policy: Policy = Policy()
+    time_column: str | None = None
+    lateness: float = 0.0
+
+
+class SourceLane(Lane):
+    """One instance of a source and the stateless steps fused behind it."""
+
+    def __init__(
+        self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail], driver: SourceDriver,
+        book: SplitBook, reads: Reads, gate: SchemaGate, refusal: Refusal, budget: Budget,
+    ) -> None:  # fmt: skip
+        super().__init__(step, number, chain, mail)
+        self.driver = driver
+        self.book = book
+        self.busy = False
+        """Rows were taken from the source that are not delivered yet."""
+        self.dirty = False
+        """Something was delivered, or a position moved, since the last barrier."""
+        self.delivered = (0, 0)
+        """Rows and bytes handed over since the last barrier."""
+        self.rounds: Iterator[tuple[list[Split], Json]] | None = None
+        self._reads = reads
+        self._gate = gate
+        self._refusal = refusal
+        self._budget = budget
+        self._held = True
+        self._active: dict[str, Active] = {}
+        self._ended: dict[str, SplitState] = {}
+        self._announced: datetime | None = None
+        self._seen: datetime | None = None
+        self._next_round = 0.0
+        self.owns(driver)
+
+    # --- from the region's thread ----------------------------------------------------------------
+
+    def inject(self, barrier: Barrier) -> Report:
+        """Put a barrier behind the last delivery, and say what came before it."""
+        with self.lock:
+            for outlet in self.chain.outlets:
+                outlet.mark(barrier)
+            report = self.hand_over(Report(self.id, barrier.epoch))
+            report.splits = {**self._ended, **{key: copy(active.state) for key, active in self._active.items()}}
+            report.schemas = {f"{self.step}.{output}": schema for output, schema in self._gate.schemas.items()}
+            for split in report.splits:
+                if (mark := self.book.watermark_of(split)) is not None:
+                    report.watermarks[f"{self.step}/{split}"] = mark
+            self.dirty, self.delivered = False, (0, 0)
+            return report
+
+    def hold(self) -> None:
+        """Deliver nothing more until ``release``; rows in hand are kept."""
+        self._held = True
+
+    def release(self) -> None:
+        """Deliver again; the first call starts the reading."""
+        self._held = False
+        self.inbox.wake()
+
+    def finish(self) -> None:
+        """The input has ended: flush the fused steps. In the lane's thread."""
+        work = Work()
+        self.chain.end(work)
+        self.deliver(work)
+
+    # --- the loop ----------------------------------------------------------------------------------
+
+    def loop(self) -> None:
+        while True:
+            while (call := self.inbox.call()) is not None:
+                call.run()
+            if self.inbox.closed:
+                raise Closed
+            active = None if self._held else self._choose()
+            if active is None:
+                self._rest()
+            else:
+                self._read(active)
+
+    def progress(self) -> float:
+        """How much of its splits this lane has read, in the unit of their sizes; a glance, for people."""
+        sizes = self.book.sizes()
+        ended = sum(sizes.get(split) or 0 for split in list(self._ended))
+        return ended + sum(_share(active) for active in list(self._active.values()))
+
+    def has_news(self) -> bool:
+        return self.dirty or super().has_news()
+
+    def before_delivery(self) -> None:
+        self.serve_until(lambda: not self._held)
+
+    def _rest(self) -> None:
+        """Nothing to read now: look for new splits, stay reachable."""
+        self.state = "idle"
+        if not self._held:
+            self._discover()
+            self._announce()
+        taken = self.inbox.take(self._wait())
+        if isinstance(taken, Call):
+            taken.run()
+
+    def _wait(self) -> float:
+        """Seconds until something may be readable again."""
+        soonest = min((active.not_before for active in self._active.values()), default=None)
+        return TICK if soonest is None else min(TICK, max(0.001, soonest - time.monotonic()))
+
+    def _choose(self) -> Active | None:
+        """The next active split that is due, else one more of the book's; splits are served in turn."""
+        now = time.monotonic()
+        for key, active in self._active.items():
+            if active.not_before <= now:
+                with self.lock:
+                    self._active[key] = self._active.pop(key)
+                return active
+        state = self.book.take()
+        if state is None:
+            return None
+        split = Split(state.id, state.data, state.start, tuple(state.after), state.size)
+        with self.lock:
+            made = self._active[state.id] = Active(state, split)
+        return made
+
+    def _discover(self) -> None:
+        """One more round of a source whose splits appear while it runs."""
+        if self.rounds is None or time.monotonic() < self._next_round:
+            return
+        self._next_round = time.monotonic() + DISCOVER_EVERY
+        found = next(self.rounds, None)
+        if found is None:
+            self.rounds, self.book.discovering = None, False
+            self._tell_end()
+        else:
+            self.book.add(*found)
+
+    # --- reading one step --------------------------------------------------------------------------
+
+    def _read(self, active: Active) -> None:
+        self.state = "reading"
+        active.demand.rows, active.demand.bytes = self._reads.rows, self._reads.bytes
+        active.demand.until = time.monotonic() + READ_FOR
+        try:
+            self._budget.gate()
+            if active.steps is None:
+                active.steps = self.driver.read(active.split, active.position, active.demand, self._reads.columns)
+            reading = next(active.steps, None)
+        except Exception as error:
+            self._failed(active, error)
+            return
+        active.attempt = 0
+        if reading is not None:
+            self._given(active, reading)
+        elif self._reads.every is None:
+            self._hand_on(active, NO_POSITION, ended=True)
+            self._tell_end()
+        else:
+            active.steps = None
+            self._hand_on(active, NO_POSITION)
+            active.not_before = time.monotonic() + self._reads.every
+            self.book.idle(active.split.id)
+
+    def _failed(self, active: Active, error: Exception) -> None:
+        """Read again from the last position handed over, later, where that is asked for; else the step fails."""
+        active.steps, active.withheld = None, []
+        asked, policy = isinstance(error, Retry), self._reads.policy
+        if not (asked or (policy.policy == "retry" and active.attempt < policy.attempts)):
+            raise StepFailed(self.step, error) from error
+        after = error.after if isinstance(error, Retry) else None
+        active.not_before = time.monotonic() + (policy.wait(active.attempt) if after is None else after)
+        active.attempt += 1
+
+    def _given(self, active: Active, reading: Reading) -> None:
+        if reading.idle:
+            active.not_before = time.monotonic() + (reading.after or 0.0)
+            self.book.idle(active.split.id)
+        if reading.batch is not None or reading.refused:
+            active.withheld.append(reading)
+        if reading.position is NO_POSITION and (reading.idle or self.driver.replay != "none"):
+            return
+        self._hand_on(active, reading.position)
+
+    def _hand_on(self, active: Active, position: Json | NoPosition, *, ended: bool = False) -> None:
+        """Push what was read through the chain and deliver it together with its position."""
+        self.busy = True
+        readings, active.withheld = active.withheld, []
+        work = Work()
+        batches = [reading.batch for reading in readings if reading.batch is not None]
+        size = sum(len(batch) for batch in batches), sum(batch.nbytes for batch in batches)
+        for reading in readings:
+            for refused in reading.refused:
+                self._refusal.raw(work, refused.code, refused.message, refused.raw, refused.place, active.split.id)
+            if reading.batch is not None and len(reading.batch):
+                self._push(active.split.id, reading, work)
+        self.deliver(work, lambda: self._move(active, position, ended, size if readings else None))
+        self.busy = False
+        if readings:
+            self._announce()
+
+    def _move(self, active: Active, position: Json | NoPosition, ended: bool, size: tuple[int, int] | None) -> None:
+        """The position follows the rows, under the lock that a barrier takes too. ``size``: rows and bytes given."""
+        state, gave = active.state, size is not None
+        if size is not None:
+            self.delivered = self.delivered[0] + size[0], self.delivered[1] + size[1]
+        if self._seen is not None:
+            self.book.advance(state.id, self._seen)
+            self._seen = None
+        if not isinstance(position, NoPosition) and position != state.position:
+            state.position = position
+            gave = True
+        if ended:
+            state.status = "finished"
+            self._ended[state.id] = self._active.pop(state.id).state
+            self.book.end(state.id)
+        elif state.status == "new":
+            state.status = "active"
+        self.dirty = self.dirty or gave or ended
+
+    def _push(self, split: str, reading: Reading, work: Work) -> None:
+        assert reading.batch is not None
+        output = reading.stream or MAIN
+        given, wanted = reading.batch, self._reads.columns
+        if wanted is not None and not wanted.issuperset(given.columns):
+            given = given.select([name for name in given.columns if name in wanted])
+        batch = self._gate.fit(output, given, work)
+        if batch is None:
+            return
+        position = None if isinstance(reading.position, NoPosition) else reading.position
+        now = datetime.now(timezone.utc)
+        stamped = batch.with_envelope(stream=output, split=split, position=position, ingested=now)
+        self._note_time(reading)
+        work.of(self.step).rows_out += len(stamped)
+        self.chain.push(self.step, output, stamped, work)
+
+    def _tell_end(self) -> None:
+        if self.book.exhausted():
+            self.tell(None)
+
+    # --- event time --------------------------------------------------------------------------------
+
+    def _note_time(self, reading: Reading) -> None:
+        column = self._reads.time_column
+        if column is None or reading.batch is None or column not in reading.batch:
+            return
+        import pyarrow.compute as pc
+
+        latest = pc.max(reading.batch[column]).as_py()
+        if isinstance(latest, datetime):
+            aware = latest if latest.tzinfo else latest.replace(tzinfo=timezone.utc)
+            time = aware - timedelta(seconds=self._reads.lateness)
+            self._seen = time if self._seen is None else max(self._seen, time)
+
+    def _announce(self) -> None:
+        """Tell the source's watermark behind what was delivered, once it has moved."""
+        time = self.book.watermark()
+        if time is None or (self._announced is not None and time <= self._announced):
+            return
+        with self.lock:
+            self._announced = time
+            for outlet in self.chain.outlets:
+                outlet.mark(Watermark(time))
+
+
+def _share(active: Active) -> float:
+    """What a split's position says of how far it is, where it has a number to go by."""
+    position, start = active.state.position, active.split.start
+    if isinstance(position, dict):
+        position = position.get("offset")
+        data = active.split.data
+        start = data.get("start") if isinstance(data, dict) else None
+    if not isinstance(position, (int, float)) or active.split.size is None:
+        return 0.0
+    begin = start if isinstance(start, (int, float)) else 0
+    return float(min(active.split.size, max(0, position - begin)))

@@ -1,0 +1,113 @@
+"""What handling one batch made: batches for the next lanes, letters, counts. It counts once it is delivered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from dataflare.batch import Batch, Rejected
+from dataflare_host.checkpoint import Letter
+
+if TYPE_CHECKING:
+    from dataflare_pipeline.outlet import Outlet
+
+
+@dataclass
+class Counts:
+    """Rows of one step: in, out, rejected, dropped."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: int = 0
+    dropped: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add another's rows."""
+        self.rows_in += other.rows_in
+        self.rows_out += other.rows_out
+        self.rejected += other.rejected
+        self.dropped += other.dropped
+
+    def copy(self) -> Counts:
+        """The same numbers."""
+        return Counts(self.rows_in, self.rows_out, self.rejected, self.dropped)
+
+
+@dataclass
+class Work:
+    """The outcome of one batch (or timer, or flush) in a chain, before it is delivered."""
+
+    outputs: list[tuple[Outlet, Batch]] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+    counts: dict[str, Counts] = field(default_factory=dict)
+
+    def of(self, step: str) -> Counts:
+        """The counts of a step."""
+        found = self.counts.get(step)
+        if found is None:
+            found = self.counts[step] = Counts()
+        return found
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Where letters of a step come from, and whether they are kept or only counted."""
+
+    flow: str
+    region: str
+    step: str
+    plugin: str
+    keep: bool
+
+    def rows(self, work: Work, batch: Batch, rejected: Sequence[Rejected], input: str, attempts: int = 0) -> None:
+        """Rows of a step's input that were refused."""
+        seen: set[int] = set()
+        for entry in rejected:
+            rows = [row for row in entry.rows.to_pylist() if row not in seen]
+            seen.update(rows)
+            if not rows:
+                continue
+            if not self.keep:
+                work.of(self.step).dropped += len(rows)
+                continue
+            work.of(self.step).rejected += len(rows)
+            work.letters.append(self._letter(batch, rows, entry.code, entry.message, input, attempts))
+
+    def raw(self, work: Work, code: str, message: str, data: bytes, place: Any, split: str) -> None:
+        """Something that a source could not read as rows."""
+        import pyarrow as pa
+
+        if not self.keep:
+            work.of(self.step).dropped += 1
+            return
+        work.of(self.step).rejected += 1
+        rows = pa.record_batch({"raw": pa.array([data], pa.binary())})
+        work.letters.append(
+            Letter(self.flow, self.region, self.step, code, message, 0, 1, ipc(rows), "", self.plugin, split, place, at=_now())
+        )
+
+    def _letter(self, batch: Batch, rows: list[int], code: str, message: str, input: str, attempts: int) -> Letter:
+        import pyarrow as pa
+
+        part = batch.arrow.take(pa.array(rows, pa.int64()))
+        place = batch.envelope.position
+        return Letter(
+            self.flow, self.region, self.step, code, message, 0, len(rows), ipc(part), input, self.plugin,
+            batch.envelope.split, place, attempts, at=_now(),
+        )  # fmt: skip
+
+
+def ipc(batch: Any) -> bytes:
+    """A record batch as an Arrow IPC stream."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat()
