@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from dataflare.errors import DataflareError, Problem
 from dataflare_host.control import Server
-from dataflare_host.host import Event
 from dataflare_host.kinds import Mode, Outcome
 
 if TYPE_CHECKING:
@@ -42,15 +41,9 @@ def run_plan(plan: Plan, host: HostApi, progress: Progress | None = None) -> Out
     run = _Run(plan, host, mode)
     about = {"digest": plan.digest, "mode": plan.mode["uses"], "guarantee": plan.guarantee.effective}
     with _signals() as received, Server(Path(plan.base), plan.name, mode.command, about) as server:
-        host.emit(Event("flow.started", plan.name, {"digest": plan.digest}))
-        status = "failed"
-        try:
-            outcome = run.supervise(received, progress)
-            status = outcome.status
-            server.ended(outcome_json(plan, outcome))
-        finally:
-            host.emit(Event("flow.ended", plan.name, {"status": status}))
-    return outcome
+        outcome = run.supervise(received, progress)
+        server.ended(outcome_json(plan, outcome))
+        return outcome
 
 
 class _Run:
@@ -114,7 +107,7 @@ class _Run:
             cause="it did not stop in time, or was told to leave at once",
             fix="run it again: it continues after the last committed epoch",
         )
-        return replace(outcome, status="failed", problems=(*outcome.problems, problem))
+        return replace(outcome, status="failed", problems=outcome.problems or (problem,))
 
 
 @contextmanager
