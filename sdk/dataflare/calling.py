@@ -54,7 +54,8 @@ class Operation:
         """A function of the value ``one`` alone, everything else bound: for calls row by row."""
         if self.takes_all or self.positional_only:
             return lambda value: self({**given, one: value})
-        fixed = {name: given.get(name) for name in self.names if name != one and (name in given or name not in self.optional)}
+        wanted = [name for name in self.names if name != one and (name in given or name not in self.optional)]
+        fixed = {name: given.get(name) for name in wanted}
         bound = functools.partial(self.function, **fixed, **self.settings)
         if one not in self.names:
             return lambda value: bound()

@@ -58,7 +58,9 @@ class JsonType:
 
     def _finite(self, value: Any) -> Any:
         if isinstance(value, float) and value - value != 0:
-            raise ConfigError.of(f"{self.what}.json", f"this {self.what} is not JSON: {value!r}", fix="give a finite number")
+            raise ConfigError.of(
+                f"{self.what}.json", f"{value!r} is not JSON, as a {self.what}", fix="give a finite number"
+            )
         return value
 
     def _misfit(self, value: Any, error: Exception) -> ConfigError:
@@ -114,5 +116,3 @@ def _adapter(kind: Any) -> Any:
         from pydantic import TypeAdapter
 
         return TypeAdapter(kind)
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflare.context import Clock, FixedClock
@@ -102,12 +102,13 @@ class MemoryTimers:
 
     def take_due(self, until: datetime, *, event: bool = True) -> list[tuple[datetime, Batch]]:
         """The applied timers due until then, earliest first: (time, keys). They are gone with this call."""
-        end, due = _utc(until).timestamp(), {}
+        end = _utc(until).timestamp()
+        due: dict[float, list[bytes]] = {}
         for (kind, key), stamp in sorted(self._held.items(), key=lambda item: item[1]):
             if kind == event and stamp <= end:
                 due.setdefault(stamp, []).append(key)
                 del self._held[kind, key]
-        return [(datetime.fromtimestamp(stamp, timezone.utc), self._rows(keys)) for stamp, keys in due.items()]
+        return [(datetime.fromtimestamp(stamp, UTC), self._rows(keys)) for stamp, keys in due.items()]
 
     def apply(self) -> None:
         """The call returned: its timers count."""
@@ -142,7 +143,8 @@ class MemoryTimers:
         from dataflare import keys as key_bytes
 
         self._schema = self._schema or keys.select(self._columns).schema
-        return key_bytes.encode(keys, self._columns)
+        encoded: list[bytes] = key_bytes.encode(keys, self._columns)
+        return encoded
 
     def _rows(self, keys: list[bytes]) -> Any:
         from dataflare import keys as key_bytes
@@ -156,4 +158,4 @@ def _over(kept: Kept, now: float) -> bool:
 
 
 def _utc(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -46,7 +46,7 @@ class State(Generic[S]):
         self._ctx: Context | None = None
 
     def get(self, keys: Batch) -> list[S | None]:
-        """The value for the key of each row; None where there is none. A batch with more columns than the key's is fine."""
+        """The value for the key of each row, None where there is none. The batch may have more columns than the key."""
         backend, encoded = self._ready(keys)
         values: list[Any] = backend.get(self.name, encoded)
         return [None if value is None else self._type.load(value) for value in values]
@@ -57,7 +57,7 @@ class State(Generic[S]):
         dumped = [None if value is None else self._type.dump(value) for value in _plain(values)]
         if len(dumped) != len(encoded):
             raise ConfigError.of(
-                "state.length", f"the state `{self.name}` got {len(dumped)} values for {len(encoded)} keys", kind="fatal"
+                "state.length", f"the state `{self.name}` got {len(dumped)} values for {len(encoded)} keys"
             )
         ttl = self.ttl
         backend.put(self.name, encoded, dumped, ttl if ttl is None else float(ttl))
@@ -75,7 +75,7 @@ class State(Generic[S]):
 
 
 def state(*, ttl: float | str | None = None, version: int = 1) -> Any:
-    """Declare a state. ``ttl``: seconds after the last put, or the name of the field that says it; ``version`` of its type."""
+    """Declare a state. ``ttl``: seconds after the last put, or the field that says it; ``version``: of its type."""
     return State(ttl=ttl, version=version)
 
 
@@ -120,13 +120,13 @@ def bind_state(component: Processor, ctx: Context) -> None:
                 f"`{component.spec.name}` declares the state `{name}`, but no key",
                 fix='add `by="key"` to the class and the field `key: Columns`',
             )
-        ttl = declaration.ttl
-        bound: State[Any] = State(ttl=getattr(component, ttl) if isinstance(ttl, str) else ttl, version=declaration.version)
+        ttl = getattr(component, declaration.ttl) if isinstance(declaration.ttl, str) else declaration.ttl
+        bound: State[Any] = State(ttl=ttl, version=declaration.version)
         bound.name, bound.columns, bound._ctx = name, columns, ctx
         arguments = typing.get_args(kinds.get(name))
         bound._type = JsonType(arguments[0] if arguments else None, "state")
         setattr(component, name, bound)
 
 
-def _plain(values: Any) -> Iterable[Any]:
-    return values.to_pylist() if hasattr(values, "to_pylist") else values
+def _plain(values: Any) -> list[Any]:
+    return list(values.to_pylist() if hasattr(values, "to_pylist") else values)

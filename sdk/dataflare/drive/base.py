@@ -49,7 +49,7 @@ class Reading:
 
 @dataclass
 class Processed:
-    """What one call of a processor gave: batches for named outputs (main: ``out``) in order, and rejects of its input."""
+    """What one call of a processor gave: batches for named outputs (main: ``out``), and rejects of its input."""
 
     outputs: list[tuple[str, Batch]] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)

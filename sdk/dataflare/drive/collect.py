@@ -21,7 +21,7 @@ def several(result: Any) -> bool:
 
 
 def collect(items: Iterable[Any], batch: Batch, schemas: Mapping[str, Schema]) -> Processed:
-    """The outputs of one call on ``batch``; rows that the call rejected are in none of them, where origins are known."""
+    """The outputs of one call on ``batch``. Rows that it rejected are in none of them, where origins are known."""
     outputs = [(name, _derived(rows, batch, schemas.get(name))) for name, rows in named(items)]
     rejected = merged(batch.ledger.entries)
     if rejected:

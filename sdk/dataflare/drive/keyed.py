@@ -29,7 +29,8 @@ class KeyedCalls:
         operation = driver.operation("process")
         if not driver.columns:
             raise ConfigError.of(
-                "step.by", f"`{driver.component.spec.name}` is called by key: say by=, the field that names the key columns"
+                "step.by",
+                f"`{driver.component.spec.name}` is called by key: say by=, the field that names the key columns",
             )
         self._kind = operation.annotation("state") if "state" in operation.names else None
         self._stateful = "state" in operation.names
@@ -76,12 +77,15 @@ class KeyedCalls:
         return self._new() if value is None else self._json.load(value)
 
     def _new(self) -> Any:
-        return {} if _is_any(self._kind) else (typing.get_origin(self._kind) or self._kind)()
+        make: Any = dict if _is_any(self._kind) else typing.get_origin(self._kind) or self._kind
+        return make()
 
     def _backend(self) -> Any:
         backend = self._driver.ctx.state
         if backend is None:
-            raise ConfigError.of("state.unavailable", f"`{self._driver.component.spec.name}` keeps state, but there is no store")
+            raise ConfigError.of(
+                "state.unavailable", f"`{self._driver.component.spec.name}` keeps state, but there is no store"
+            )
         return backend
 
     def _check_kind(self) -> None:
@@ -97,10 +101,11 @@ class KeyedCalls:
             self._new()
         except TypeError as error:
             raise ConfigError.of(
-                "step.state_type", f"a first state cannot be made: {error}", fix="give every field of the state a default"
+                "step.state_type",
+                f"a first state cannot be made: {error}",
+                fix="give every field of the state a default",
             ) from error
 
 
 def _is_any(kind: Any) -> bool:
     return kind is None or kind is Any or typing.is_typeddict(kind)
-

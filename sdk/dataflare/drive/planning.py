@@ -56,12 +56,12 @@ def _declared(driver: ProcessorDriver, schemas: dict[str, Schema]) -> dict[str, 
     schema = main_schema(schemas)
     for column in any_schema(spec["adds"]):
         schema = schema.with_column(column.name, column.type, nullable=column.nullable)
-    return {MAIN: schema, **{name: schema for name in spec.get("outputs", ())}}
+    return {MAIN: schema, **dict.fromkeys(spec.get("outputs", ()), schema)}
 
 
 def _by_row(driver: ProcessorDriver, schemas: dict[str, Schema]) -> dict[str, Schema]:
     schema = main_schema(schemas)
-    return {MAIN: schema, **{name: schema for name in driver.component.spec.get("outputs", ())}}
+    return {MAIN: schema, **dict.fromkeys(driver.component.spec.get("outputs", ()), schema)}
 
 
 def _dry_run(driver: ProcessorDriver, schemas: dict[str, Schema]) -> dict[str, Schema]:

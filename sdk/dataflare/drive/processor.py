@@ -15,8 +15,8 @@ from dataflare.drive.keyed import KeyedCalls
 from dataflare.drive.planning import plan
 from dataflare.drive.rowwise import Rows, all_or_none, call_each
 from dataflare.schema import Schema
-from dataflare.state import bind_state, key_columns
 from dataflare.split import Json
+from dataflare.state import bind_state, key_columns
 
 
 class ProcessorDriver(Driver):

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping
 from typing import Any
 
 from dataflare.batch import Batch
 from dataflare.errors import ConfigError
 from dataflare.schema import Schema
 from dataflare.split import Out
-
-_MANY = (list, Sequence, Iterator, Iterable, AsyncIterator)
 
 
 def element_type(annotation: Any) -> Any:
@@ -23,9 +21,9 @@ def element_type(annotation: Any) -> Any:
             return None
         if origin is None:
             return annotation
-        if origin is tuple and arguments or isinstance(origin, type) and issubclass(origin, Iterable | AsyncIterator):
-            if issubclass(origin, Mapping):
-                return None
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            return None
+        if isinstance(origin, type) and issubclass(origin, Iterable | AsyncIterable):
             annotation = arguments[0] if arguments else None
             continue
         rest = [kind for kind in arguments if kind not in (type(None), Out)]
@@ -99,7 +97,8 @@ def fit_read(rows: Any, schema: Schema | None) -> Batch:
 
     A source may meet new columns and types at any time; the edge decides what becomes of them.
     """
-    if schema is None or isinstance(rows, Batch) or hasattr(rows, "__arrow_c_array__") or hasattr(rows, "__arrow_c_stream__"):
+    typed = hasattr(rows, "__arrow_c_array__") or hasattr(rows, "__arrow_c_stream__")
+    if schema is None or typed:
         return Batch.of(rows)
     return fit(rows, Schema(schema.arrow, open=True))
 
@@ -111,14 +110,11 @@ def _only_known(rows: list[Any], known: set[str]) -> bool:
 def _conform(batch: Batch, schema: Schema) -> Batch:
     if batch.schema.equals(schema.arrow):
         return batch
-    known = set(schema.names)
-    strange = [name for name in batch.columns if name not in known]
-    if strange and not schema.open:
-        raise unknown_column(strange[0], schema.names)
-    fitted = batch.cast(schema.arrow)
-    for name in strange:
-        fitted = fitted.with_column(name, batch[name])
-    return fitted
+    if not schema.open:
+        strange = [name for name in batch.columns if name not in schema]
+        if strange:
+            raise unknown_column(strange[0], schema.names)
+    return batch.cast(schema)
 
 
 def unknown_column(name: str, known: Iterable[str]) -> ConfigError:
@@ -127,7 +123,7 @@ def unknown_column(name: str, known: Iterable[str]) -> ConfigError:
         "step.unknown_column",
         f"the column `{name}` was not planned",
         cause=f"the planned columns are {', '.join(f'`{column}`' for column in known) or 'none'}",
-        fix="declare it with `adds=`, annotate the result with a row type, or write `plan`; `Schema(open=True)` allows any",
+        fix="declare it with `adds=`, annotate the result with a row type, or write `plan` (`Schema(open=True)`: any)",
     )
 
 

@@ -91,8 +91,9 @@ class Gathered:
             schema = schemas.get(name)
             if schema is not None and not schema.open:
                 _check_keys(rows, schema)
-            made = fit(rows, schema)
-            outputs.append((name, Batch(made.arrow, batch.envelope, origin=pa.array(origins, pa.int64()), ledger=batch.ledger)))
+            origin = pa.array(origins, pa.int64())
+            made = Batch(fit(rows, schema).arrow, batch.envelope, origin=origin, ledger=batch.ledger)
+            outputs.append((name, made))
         return Processed(outputs, self.rejected())
 
 

@@ -25,9 +25,9 @@ TOKEN_LIMIT = 64 * 1024
 class SinkDriver(Driver):
     """Drives a sink."""
 
-    component: Sink
+    component: Sink[Any]
 
-    def __init__(self, component: Sink, ctx: Context) -> None:
+    def __init__(self, component: Sink[Any], ctx: Context) -> None:
         super().__init__(component, ctx)
         kind = base_argument(type(component), Sink)
         self.token = JsonType(kind if kind is not None else self.operation("prepare").annotation("return"), "token")
@@ -56,7 +56,8 @@ class SinkDriver(Driver):
         batch = batch.as_input()
         if self.each == "row":
             return self._by_row(batch)
-        self.invoke("write", batch=batch, epoch=self.ctx.epoch, stream=batch.envelope.stream, schema=Schema(batch.schema))
+        place = {"epoch": self.ctx.epoch, "stream": batch.envelope.stream, "schema": Schema(batch.schema)}
+        self.invoke("write", batch=batch, **place)
         return merged(batch.ledger.entries)
 
     def prepare(self, epoch: int, last: bool) -> Json:
@@ -68,7 +69,8 @@ class SinkDriver(Driver):
         if size > TOKEN_LIMIT:
             raise Failed.of(
                 "sink.token_too_large",
-                f"the token of `{self.component.spec.name}` for epoch {epoch} has {size} bytes, allowed are {TOKEN_LIMIT}",
+                f"the token of `{self.component.spec.name}` for epoch {epoch} has {size} bytes",
+                cause=f"allowed are {TOKEN_LIMIT}",
                 fix="write the details aside and name them in the token",
             )
         return token

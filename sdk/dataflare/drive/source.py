@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from dataflare.batch import Batch, Envelope
@@ -24,22 +24,21 @@ _ALLOWED = "yield rows, (rows, position), Idle(...), Out(stream, rows), (Out(...
 class SourceDriver(Driver):
     """Drives a source."""
 
-    component: Source
+    component: Source[Any]
 
-    def __init__(self, component: Source, ctx: Context) -> None:
+    def __init__(self, component: Source[Any], ctx: Context) -> None:
         super().__init__(component, ctx)
         kind = base_argument(type(component), Source)
         read = self.operation("read")
         self.position = JsonType(kind if kind is not None else read.annotation("position"), "position")
         self.schemas: dict[str, Schema] = {}
         """Stream → schema that rows without types of their own are read as; set by ``plan``, or by the engine."""
-        self._paused: dict[str, list[Any]] = {}
 
     @property
     def replay(self) -> str:
-        """``position``, ``redelivery`` or ``none``; a source that declares nothing and asks for ``position`` has ``position``."""
+        """``position``, ``redelivery`` or ``none``; undeclared: ``position``, if ``read`` asks for it."""
         declared = self.component.spec.get("replay")
-        return declared or ("position" if "position" in self.operation("read").names else "none")
+        return str(declared) if declared else ("position" if "position" in self.operation("read").names else "none")
 
     def discover(self) -> list[Stream]:
         """The streams that could be read, if the source can tell."""
@@ -59,7 +58,7 @@ class SourceDriver(Driver):
         return None if schema is None else {"": schema}
 
     def splits(self, position: Json, finished: frozenset[str]) -> Iterator[tuple[list[Split], Json]]:
-        """Rounds of new splits with the discovery position after each; a plain iterable is one round with position None."""
+        """Rounds of new splits with the discovery position after each; a plain iterable is one round, position None."""
         if not self.has("splits"):
             yield [Split("all")], None
             return
@@ -80,7 +79,8 @@ class SourceDriver(Driver):
         """Children that take over the rest of a split, or nothing."""
         if not self.has("divide"):
             return []
-        return _distinct([self._split(item) for item in self._listed(self.invoke("divide", split=split, **self._at(position)))])
+        children = self._listed(self.invoke("divide", split=split, **self._at(position)))
+        return _distinct([self._split(child) for child in children])
 
     def migrate_position(self, version: int, old: Json) -> Json:
         """An older version's position in today's form, as JSON."""
@@ -171,7 +171,7 @@ class SourceDriver(Driver):
             stream=stream,
             split=split.id,
             position=None if isinstance(position, NoPosition) else position,
-            ingested=datetime.now(timezone.utc),
+            ingested=datetime.now(UTC),
         )
         return Reading(Batch(batch.arrow, envelope), position, stream)
 
