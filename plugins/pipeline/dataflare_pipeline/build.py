@@ -41,10 +41,16 @@ class Builder:
     """Makes the lanes of one attempt of one region."""
 
     def __init__(
-        self, session: Session, region: Region, checkpoint: Checkpoint, fence: int, mail: queue.SimpleQueue[Mail],
-        on_problem: Callable[[Problem | None], None], request_checkpoint: Callable[[], None],
+        self,
+        session: Session,
+        region: Region,
+        checkpoint: Checkpoint,
+        fence: int,
+        mail: queue.SimpleQueue[Mail],
+        on_problem: Callable[[Problem | None], None],
+        request_checkpoint: Callable[[], None],
         evolve: Callable[[SourceLane, str, Schema], bool],
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.session = session
         self.plan = session.plan
         self.checkpoint = checkpoint
@@ -90,9 +96,17 @@ class Builder:
             self._refusal(step),
         )
         lane = SourceLane(
-            step.name, number, self._chain(chain, number), self._mail, driver, self.books[step.name], reads, gate,
-            self._refusal(step), self.session.budget,
-        )  # fmt: skip
+            step.name,
+            number,
+            self._chain(chain, number),
+            self._mail,
+            driver,
+            self.books[step.name],
+            reads,
+            gate,
+            self._refusal(step),
+            self.session.budget,
+        )
         self.lanes.setdefault(step.name, []).append(lane)
         return lane
 
@@ -118,7 +132,14 @@ class Builder:
             driver = driver_for(self._component(step), context)
             assert isinstance(driver, SinkDriver)
             return SinkLane(
-                step.name, number, self._mail, driver, context, self._guard(step), self._refusal(step), self.session.budget
+                step.name,
+                number,
+                self._mail,
+                driver,
+                context,
+                self._guard(step),
+                self._refusal(step),
+                self.session.budget,
             )
         head = self._operator(step, self._component(step), number)
         if step.keyed:
@@ -260,9 +281,14 @@ class Builder:
         if columns is not None and time.get("column"):
             columns |= {time["column"]}
         return Reads(
-            columns, READ_ROWS, READ_BYTES, step.every, Policy.of(step.on_error), time.get("column"),
+            columns,
+            READ_ROWS,
+            READ_BYTES,
+            step.every,
+            Policy.of(step.on_error),
+            time.get("column"),
             float(time.get("lateness") or 0.0),
-        )  # fmt: skip
+        )
 
     def _source_schemas(self, step: StepPlan, columns: frozenset[str] | None) -> None:
         """The agreed schema of each output: what the plan says, grown by what was agreed on before."""
@@ -282,4 +308,3 @@ class Builder:
         prefix = f"{step}/"
         marks = self.checkpoint.watermarks.items()
         return {name.removeprefix(prefix): time for name, time in marks if name.startswith(prefix)}
-

@@ -6,7 +6,7 @@ import base64
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from dataflare.errors import StateError
 from dataflare.split import Json
@@ -37,15 +37,18 @@ def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
     for step, columns in checkpoint.keyed.items():
         if list(plan.steps[step].keyed) != columns:
             raise StateError.of(
-                "state.mismatch", f"the state of `{step}` is by {columns}, the flow says {list(plan.steps[step].keyed)}", fix=fix
+                "state.mismatch",
+                f"the state of `{step}` is by {columns}, the flow says {list(plan.steps[step].keyed)}",
+                fix=fix,
             )
     for step, version in checkpoint.state_versions.items():
         now = int(plan.steps[step].abilities.get("version", 1) or 1)
         if now < version:
             raise StateError.of(
-                "state.mismatch", f"the state of `{step}` has version {version}, its component is older ({now})",
+                "state.mismatch",
+                f"the state of `{step}` has version {version}, its component is older ({now})",
                 fix="use the newer version of the plugin",
-            )  # fmt: skip
+            )
 
 
 def compose(
@@ -54,14 +57,25 @@ def compose(
     """The next checkpoint and the changes that go with it."""
     reports = list(reports)
     made = replace(
-        before, epoch=epoch, settled=False, finished=last, engine=ENGINE, plan=plan.digest,
-        committed_at=datetime.now(timezone.utc).isoformat(),
+        before,
+        epoch=epoch,
+        settled=False,
+        finished=last,
+        engine=ENGINE,
+        plan=plan.digest,
+        committed_at=datetime.now(UTC).isoformat(),
         plugins={name: f"{step.plugin}=={step.version}" for name, step in plan.steps.items()},
         keyed={name: list(plan.steps[name].keyed) for name in _steps(reports) if plan.steps[name].keyed},
-        splits=dict(before.splits), discovery=dict(before.discovery), tokens={}, snapshots={},
-        schemas=dict(before.schemas), watermarks=dict(before.watermarks), counts=dict(before.counts),
-        state_versions={}, position_versions={},
-    )  # fmt: skip
+        splits=dict(before.splits),
+        discovery=dict(before.discovery),
+        tokens={},
+        snapshots={},
+        schemas=dict(before.schemas),
+        watermarks=dict(before.watermarks),
+        counts=dict(before.counts),
+        state_versions={},
+        position_versions={},
+    )
     changes = Changes()
     read: dict[str, dict[str, SplitState]] = {}
     for report in reports:
@@ -92,9 +106,11 @@ def _take_report(made: Checkpoint, changes: Changes, report: Report, step: str, 
 
 def _added(total: StepCounts, counts: Counts) -> StepCounts:
     return StepCounts(
-        total.read + counts.rows_in, total.written + counts.rows_out,
-        total.rejected + counts.rejected, total.dropped + counts.dropped,
-    )  # fmt: skip
+        total.read + counts.rows_in,
+        total.written + counts.rows_out,
+        total.rejected + counts.rejected,
+        total.dropped + counts.dropped,
+    )
 
 
 def _steps(reports: Iterable[Report]) -> list[str]:

@@ -71,7 +71,8 @@ class SchemaGate:
 
 def _difference(batch: Batch, known: Schema) -> str:
     changed = [
-        f"`{field.name}` is {field.type}" + (f", was {known.type(field.name)}" if field.name in known else ", was not there")
+        f"`{field.name}` is {field.type}"
+        + (f", was {known.type(field.name)}" if field.name in known else ", was not there")
         for field in batch.schema
         if field.name not in known or known.type(field.name) != field.type
     ]

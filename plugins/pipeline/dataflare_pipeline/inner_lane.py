@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from dataflare.batch import Batch
 from dataflare_pipeline.chain import Chain
@@ -13,7 +13,7 @@ from dataflare_pipeline.lane import TICK, Lane, Mail, Report
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.work import Work
 
-END_OF_TIME = datetime(9999, 12, 31, tzinfo=timezone.utc)
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class InnerLane(Lane):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import json
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 import xxhash
@@ -112,7 +112,7 @@ class KeyedState:
 
 
 class KeyedTimers:
-    """Timers by key (``dataflare.context.Timers``), kept as the state ``#timers`` so that they are in the checkpoint."""
+    """Timers by key (``dataflare.context.Timers``), kept as the state ``#timers``: so they are in the checkpoint."""
 
     def __init__(self, state: KeyedState, columns: tuple[str, ...]) -> None:
         self._state = state
@@ -186,4 +186,4 @@ class KeyedTimers:
 
 
 def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

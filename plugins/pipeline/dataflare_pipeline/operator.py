@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from dataflare.batch import Batch, Rejected
@@ -93,7 +93,7 @@ class ProcessorOp:
 
     def timer(self, keys: Batch, time: float, work: Work) -> Outputs:
         """Due timers of these keys."""
-        at = datetime.fromtimestamp(time, timezone.utc)
+        at = datetime.fromtimestamp(time, UTC)
         return self._flush(lambda: self.driver.timer(keys, at), work)
 
     def watermark(self, time: datetime, work: Work) -> Outputs:
@@ -130,7 +130,7 @@ class ProcessorOp:
     def _set_scene(self, batch: Batch) -> None:
         """Clock and randomness of a batch: the same batch gives the same answers."""
         envelope = batch.envelope
-        self.context.clock = FixedClock(envelope.ingested or datetime.now(timezone.utc))
+        self.context.clock = FixedClock(envelope.ingested or datetime.now(UTC))
         self.context.random = _Seeded(f"{self.context.incarnation}/{self.step}/{envelope.split}/{envelope.position}")
 
     def _keep(self) -> None:

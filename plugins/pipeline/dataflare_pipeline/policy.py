@@ -53,7 +53,11 @@ class Guard:
         self._on_wait = on_wait
 
     def rows(
-        self, batch: Batch, call: Callable[[Batch], Any], discard: Callable[[], None], take: Callable[[Batch, Any], None]
+        self,
+        batch: Batch,
+        call: Callable[[Batch], Any],
+        discard: Callable[[], None],
+        take: Callable[[Batch, Any], None],
     ) -> list[Rejected]:
         """Call with the batch; what passed goes to ``take`` (with the part it came from), what did not is returned.
 
@@ -90,7 +94,9 @@ class Guard:
                 asked = isinstance(error, Retry) or (isinstance(error, DataflareError) and _kind(error) == "retry")
                 if not (asked or self.policy.policy == "retry") or attempt >= self.policy.attempts:
                     raise StepFailed(self.step, error) from error
-                after = error.after if isinstance(error, Retry) and error.after is not None else self.policy.wait(attempt)
+                after = (
+                    error.after if isinstance(error, Retry) and error.after is not None else self.policy.wait(attempt)
+                )
                 self._on_wait(problem_of(error))
                 if self._cancel.wait(after):
                     raise Closed from error
@@ -147,9 +153,17 @@ class StepFailed(Failed):
         details = {**problem.details, "step": step}
         super().__init__(
             Problem(
-                problem.code, message, problem.kind, problem.pointer, problem.cause or _raised_at(error), problem.fix,
-                problem.file, problem.line, problem.column, details,
-            )  # fmt: skip
+                problem.code,
+                message,
+                problem.kind,
+                problem.pointer,
+                problem.cause or _raised_at(error),
+                problem.fix,
+                problem.file,
+                problem.line,
+                problem.column,
+                details,
+            )
         )
         self.step = step
         self.error = error

@@ -7,42 +7,33 @@ commit → the sources are told → the epoch is settled. Barrier e + 1 goes in 
 from __future__ import annotations
 
 import logging
-import queue
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from dataflare.calling import bind, is_overridden
-from dataflare.errors import DataflareError, Fenced, Problem, StateError, problem_of
+from dataflare.errors import Fenced, Problem, StateError
 from dataflare.schema import Schema
-from dataflare.split import Split
-from dataflare_host.checkpoint import Changes, Checkpoint, SplitState
+from dataflare_host.checkpoint import Changes, Checkpoint
 from dataflare_host.layout import Region
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.chains import ChainPlan
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.consent import consents
-from dataflare_pipeline.epoch import check_fits, compose, first_checkpoint, tokens_of
+from dataflare_pipeline.decide import Decisions
+from dataflare_pipeline.epoch import check_fits, compose, first_checkpoint
 from dataflare_pipeline.inner_lane import InnerLane
-from dataflare_pipeline.lane import Lane, LaneFailed, Mail, Report
+from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
-from dataflare_pipeline.policy import Policy
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
+from dataflare_pipeline.waiting import POLL, Mailbox
 from dataflare_pipeline.work import Counts
 
 log = logging.getLogger("dataflare.pipeline")
-POLL = 0.05
-COMMIT_AGAIN = Policy("retry", delay=0.2, cap=10.0)
-
-
-class Aborted(Exception):
-    """Somebody asked to leave at once."""
 
 
 @dataclass
@@ -75,27 +66,36 @@ class RegionRun:
         self.status = Status()
         self.written: dict[str, Counts] = {}
         """Rows of this run, by step, of committed epochs."""
+        self.rejects: dict[str, dict[str, int]] = {}
+        """Rows of this run that were refused, by step and code."""
         self.checkpoint: Checkpoint | None = None
         self.builder: Builder | None = None
         self.nothing_new = False
         self.wanted: list[Future[int]] = []
         """Checkpoints that were asked for; each gets its epoch."""
         self.edits: list[Edit] = []
-        self._mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
+        self._mailbox = Mailbox(session, lease)
+        self._decisions = self._decided()
         self._evolving: list[Evolving] = []
-        self._acks: list[tuple[int, list[Future[Any]]]] = []
         self._hurry = False
-        self._drain_until: float | None = None
 
     # --- one attempt -------------------------------------------------------------------------------
 
     def attempt(self) -> str:
         """Run from the last checkpoint; ``finished``, ``stopped`` or ``again``. Raises what ended it otherwise."""
-        self._mail, self._evolving, self._acks = queue.SimpleQueue(), [], []
+        self._mailbox, self._evolving = Mailbox(self.session, self.lease), []
+        self._decisions = self._decided()
         self.status.state = "starting"
         checkpoint, fresh = self._load()
         builder = self.builder = Builder(
-            self.session, self.region, checkpoint, self.lease.token, self._mail, self._on_problem, self._request, self._evolve
+            self.session,
+            self.region,
+            checkpoint,
+            self.lease.token,
+            self._mailbox.mail,
+            self._on_problem,
+            self._request,
+            self._evolve,
         )
         try:
             builder.inner()
@@ -111,11 +111,15 @@ class RegionRun:
 
     def wake(self) -> None:
         """Look around now. From any thread."""
-        self._mail.put(None)
+        self._mailbox.wake()
 
     def lanes(self) -> list[Lane]:
         """The lanes of the running attempt."""
-        return [] if self.builder is None else [lane for lanes in list(self.builder.lanes.values()) for lane in list(lanes)]
+        return (
+            []
+            if self.builder is None
+            else [lane for lanes in list(self.builder.lanes.values()) for lane in list(lanes)]
+        )
 
     def _load(self) -> tuple[Checkpoint, bool]:
         store, plan = self.session.store, self.session.plan
@@ -152,24 +156,26 @@ class RegionRun:
         first = builder.source(chain, 0)
         first.start()
         if fresh:
-            self._call(first, lambda: self._create(first, checkpoint))
-        self._call(first, lambda: builder.open(chain, first))
-        self._call(first, lambda: _list_splits(first))
+            self._mailbox.call(first, lambda: self._create(first, checkpoint))
+        self._mailbox.call(first, lambda: builder.open(chain, first))
+        self._mailbox.call(first, lambda: _list_splits(first))
         cap = first.driver.component.spec.lanes
         wanted = self.session.source_lanes(step, first.book.waiting())
         for number in range(1, wanted if cap is None else min(cap, wanted)):
             lane = builder.source(chain, number)
             lane.start()
-            self._call(lane, partial(builder.open, chain, lane))
+            self._mailbox.call(lane, partial(builder.open, chain, lane))
 
-    def _open_inner(self, builder: Builder, chain: ChainPlan, lane: InnerLane, checkpoint: Checkpoint, fresh: bool) -> None:
+    def _open_inner(
+        self, builder: Builder, chain: ChainPlan, lane: InnerLane, checkpoint: Checkpoint, fresh: bool
+    ) -> None:
         if isinstance(lane, SinkLane):
             if fresh:
-                self._call(lane, lambda: self._create(lane, checkpoint))
+                self._mailbox.call(lane, lambda: self._create(lane, checkpoint))
             lane.resume(checkpoint.epoch)
-        self._call(lane, lambda: builder.open(chain, lane))
+        self._mailbox.call(lane, lambda: builder.open(chain, lane))
         if isinstance(lane, SinkLane):
-            held = self._call(lane, lane.driver.recover)
+            held = self._mailbox.call(lane, lane.driver.recover)
             if held is not None and held > checkpoint.epoch:
                 raise StateError.of(
                     "state.sink_ahead",
@@ -183,7 +189,9 @@ class RegionRun:
         if lane.number:
             return
         component = lane.driver.component
-        made = bind(component, "on_created")({"ctx": lane.driver.ctx}) if is_overridden(component, "on_created") else None
+        made = (
+            bind(component, "on_created")({"ctx": lane.driver.ctx}) if is_overridden(component, "on_created") else None
+        )
         existing = self.session.option("existing", None)
         if existing is not None and isinstance(lane, SinkLane):
             made = {**(made or {}), "existing": existing}
@@ -199,9 +207,9 @@ class RegionRun:
         self.status.epoch, self.status.committed_at = checkpoint.epoch, checkpoint.committed_at
         if checkpoint.settled:
             return
-        self._commit_sinks(builder, checkpoint)
-        self._acknowledge(builder, checkpoint, None)
-        self._settle(wait=True)
+        self._decisions.commit(self._first_sinks(builder), checkpoint)
+        self._decisions.acknowledge(self._sources(builder), checkpoint, None, {})
+        self._decisions.settle(wait=True)
 
     # --- the epochs --------------------------------------------------------------------------------
 
@@ -225,17 +233,17 @@ class RegionRun:
             next_epoch = time.monotonic() + self._interval()
             self._answer(builder, sources)
             if last or why == "stop":
-                self._settle(wait=True)
+                self._decisions.settle(wait=True)
                 return "finished" if last else "stopped"
             if why == "edit":
-                self._settle(wait=True)
+                self._decisions.settle(wait=True)
                 self._edit()
                 return "again"
 
     def _wait(self, builder: Builder, next_epoch: float) -> str:
         """Until there is a reason for an epoch: ``interval``, ``end``, ``stop``, ``edit`` or ``asked``."""
         while True:
-            self._settle()
+            self._decisions.settle()
             if self.session.stopping.is_set():
                 self.status.state = "stopping"
                 return "stop"
@@ -249,7 +257,7 @@ class RegionRun:
             left = next_epoch - time.monotonic()
             if left <= 0:
                 return "interval"
-            self._mail_in(min(left, POLL) if self._acks or self._bounded() else left)
+            self._mailbox.next(min(left, POLL) if self._decisions.pending or self._bounded() else left)
 
     def _epoch(self, builder: Builder, last: bool) -> None:
         """One epoch, from its barrier to its acknowledgement."""
@@ -261,7 +269,7 @@ class RegionRun:
                 source.hold()
         if last:
             for source in sources:
-                self._call(source, source.finish)
+                self._mailbox.call(source, source.finish)
         barrier = Barrier(epoch, last)
         by_lane = {source: source.inject(barrier) for source in sources}
         reports = [*by_lane.values(), *self._collect(builder, epoch)]
@@ -270,84 +278,24 @@ class RegionRun:
             sink.decided()
         self.session.store.commit(made, changes, self.lease.token)
         before, self.checkpoint = self.checkpoint, made
-        self._tally(reports)
+        self._tally(reports, changes)
         self.status.epoch, self.status.committed_at = epoch, made.committed_at
         for name, book in builder.books.items():
             book.committed(made.splits[name])
-        self._commit_sinks(builder, made)
-        self._acknowledge(builder, made, before, by_lane)
-        self._settle()
+        self._decisions.commit(self._first_sinks(builder), made)
+        self._decisions.acknowledge(sources, made, before, by_lane)
+        self._decisions.settle()
 
     def _collect(self, builder: Builder, epoch: int) -> list[Report]:
         """The reports of every lane behind a channel. Raises what a lane failed with."""
         missing = {lane.id for lane in self.lanes() if isinstance(lane, InnerLane)}
         reports: list[Report] = []
         while missing:
-            report = self._mail_in(POLL)
+            report = self._mailbox.next(POLL)
             if report is not None and report.epoch == epoch:
                 missing.discard(report.lane)
                 reports.append(report)
         return reports
-
-    def _commit_sinks(self, builder: Builder, checkpoint: Checkpoint) -> None:
-        """Every sink commits the decided epoch, however long that takes: nothing is aborted any more."""
-        for step in checkpoint.tokens:
-            lane, tokens = cast(SinkLane, builder.lanes[step][0]), tokens_of(checkpoint, step)
-            attempt = 0
-            while True:
-                try:
-                    self._call(lane, partial(lane.driver.commit, checkpoint.epoch, tokens))
-                    break
-                except (Aborted, Fenced, _LaneEnded):
-                    raise
-                except Exception as error:
-                    self._blocked(step, checkpoint.epoch, error)
-                    self._sleep(COMMIT_AGAIN.wait(attempt))
-                    attempt += 1
-        if self.status.state == "blocked":
-            self.status.state, self.status.problem = "running", None
-
-    def _blocked(self, step: str, epoch: int, error: Exception) -> None:
-        problem = problem_of(error, "sink.commit_failed")
-        if isinstance(error, DataflareError) and problem.kind != "retry":
-            raise StateError(
-                Problem(
-                    "commit_pending", f"`{step}` refuses to commit epoch {epoch}, which is decided: {problem.message}", "fatal",
-                    cause=problem.cause, fix="mend the target and run again (the commit is repeated first), or "
-                    f"`dataflare state resolve` with --sink {step} --epoch {epoch}", details={"step": step, "epoch": epoch},
-                )  # fmt: skip
-            ) from error
-        self.status.state, self.status.problem = "blocked", problem
-        log.warning("commit of epoch %s by `%s` failed, again soon: %s", epoch, step, problem.message)
-
-    def _acknowledge(
-        self, builder: Builder, made: Checkpoint, before: Checkpoint | None, by_lane: dict[SourceLane, Report] | None = None
-    ) -> None:
-        """Send the new positions upstream; the epoch is settled once all are told."""
-        futures: list[Future[Any]] = []
-        for source in self._sources(builder):
-            if not is_overridden(source.driver.component, "acknowledge"):
-                continue
-            states = by_lane[source].splits.values() if by_lane else made.splits[source.step] if source.number == 0 else ()
-            known = {} if before is None else {state.id: state for state in before.splits.get(source.step, ())}
-            for state in states:
-                if state.position is not None and state != known.get(state.id):
-                    futures.append(source.submit(_acknowledging(source, state)))
-        self._acks.append((made.epoch, futures))
-
-    def _settle(self, wait: bool = False) -> None:
-        """Mark epochs settled whose acknowledgements have been taken. ``wait``: for all of them."""
-        while self._acks:
-            epoch, futures = self._acks[0]
-            if not wait and not all(future.done() for future in futures):
-                return
-            for future in futures:
-                self._result(future)
-            self.session.store.settle(self.session.plan.name, self.region.name, epoch, self.lease.token)
-            self.session.store.prune(self.session.plan.name, self.region.name, int(self.session.option("keep", 5)))
-            if self.checkpoint is not None and self.checkpoint.epoch == epoch:
-                self.checkpoint.settled = True
-            self._acks.pop(0)
 
     # --- what people and sources ask for ------------------------------------------------------------
 
@@ -388,7 +336,9 @@ class RegionRun:
         for edit in edits:
             state = next((state for state in made.splits.get(edit.step, ()) if state.id == edit.split), None)
             if state is None:
-                edit.future.set_exception(StateError.of("state.unknown_split", f"`{edit.step}` has no split `{edit.split}`"))
+                edit.future.set_exception(
+                    StateError.of("state.unknown_split", f"`{edit.step}` has no split `{edit.split}`")
+                )
                 continue
             state.position, state.status = edit.position, "active"
             done.append(edit)
@@ -404,10 +354,10 @@ class RegionRun:
 
     def _quiet(self, sources: list[SourceLane]) -> None:
         """No more deliveries; rows already taken from a source that cannot replay go out first."""
-        self._drain_until = time.monotonic() + float(self.session.option("drain_timeout", 30.0))
+        self._mailbox.deadline()
         for source in sources:
             while source.driver.replay == "none" and source.busy:
-                self._mail_in(POLL)
+                self._mailbox.next(POLL)
         for source in sources:
             source.hold()
 
@@ -434,75 +384,22 @@ class RegionRun:
     def _sinks(self, builder: Builder) -> list[SinkLane]:
         return [lane for lanes in builder.lanes.values() for lane in lanes if isinstance(lane, SinkLane)]
 
-    def _tally(self, reports: list[Report]) -> None:
+    def _first_sinks(self, builder: Builder) -> dict[str, SinkLane]:
+        return {lane.step: lane for lane in self._sinks(builder) if lane.number == 0}
+
+    def _decided(self) -> Decisions:
+        return Decisions(self.session, self.region.name, self.lease.token, self._mailbox, self.status)
+
+    def _tally(self, reports: list[Report], changes: Changes) -> None:
+        for letter in changes.letters:
+            codes = self.rejects.setdefault(letter.step, {})
+            codes[letter.code] = codes.get(letter.code, 0) + letter.count
         for report in reports:
             for step, counts in report.counts.items():
                 self.written.setdefault(step, Counts()).add(counts)
 
     def _on_problem(self, problem: Problem | None) -> None:
         self.status.problem = problem
-
-    def _mail_in(self, timeout: float) -> Report | None:
-        """The next report, if one comes in time. Raises what a lane failed with, Fenced, Aborted."""
-        self._check()
-        try:
-            mail = self._mail.get(timeout=max(0.0, timeout))
-        except queue.Empty:
-            return None
-        if isinstance(mail, LaneFailed):
-            raise mail.error
-        self._check()
-        return mail
-
-    def _check(self) -> None:
-        if self.lease.lost.is_set():
-            raise Fenced.of(
-                "state.fenced", f"another process has taken over the flow `{self.session.plan.name}`",
-                fix="nothing is lost: that process goes on from the last committed epoch",
-            )  # fmt: skip
-        if self.session.aborting.is_set():
-            raise Aborted
-        if self._drain_until is not None and time.monotonic() > self._drain_until:
-            raise StateError.of(
-                "run.drain_timeout", "the flow did not come to rest in time",
-                fix="raise `drain_timeout`, or look which step is slow; nothing is lost, the next run recovers",
-            )  # fmt: skip
-
-    def _call(self, lane: Lane, function: Callable[[], Any]) -> Any:
-        """Run something in a lane's thread and wait for it."""
-        return self._result(lane.submit(function))
-
-    def _result(self, future: Future[Any]) -> Any:
-        while True:
-            try:
-                return future.result(POLL)
-            except FutureTimeout:
-                if future.done():
-                    raise
-                self._look_for_failure()
-            except CancelledError:
-                self._look_for_failure()
-                raise _LaneEnded from None
-
-    def _look_for_failure(self) -> None:
-        """Raise a lane's failure now, keep the other mail."""
-        kept: list[Mail] = []
-        self._check()
-        while not self._mail.empty():
-            mail = self._mail.get()
-            if isinstance(mail, LaneFailed):
-                raise mail.error
-            kept.append(mail)
-        for mail in kept:
-            self._mail.put(mail)
-
-    def _sleep(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            if self.session.stopping.is_set() and self._drain_until is None:
-                self._drain_until = time.monotonic() + float(self.session.option("drain_timeout", 30.0))
-            self._look_for_failure()
-            time.sleep(min(left, POLL))
 
     def _shut(self, builder: Builder) -> None:
         """End every lane: wake all, wait for their threads."""
@@ -518,10 +415,6 @@ class RegionRun:
                     log.error("`%s` does not return from its component; it is left behind", lane.id)
 
 
-class _LaneEnded(Exception):
-    """A lane ended before it could do what it was asked."""
-
-
 def _list_splits(lane: SourceLane) -> None:
     """The first round of splits; more rounds follow where the source says so by a position. In the lane's thread."""
     rounds = lane.driver.splits(lane.book.discovery, lane.book.finished())
@@ -532,8 +425,3 @@ def _list_splits(lane: SourceLane) -> None:
     lane.book.add(splits, position)
     if position is not None:
         lane.rounds, lane.book.discovering = rounds, True
-
-
-def _acknowledging(lane: SourceLane, state: SplitState) -> Callable[[], None]:
-    split = Split(state.id, state.data, state.start, tuple(state.after), state.size)
-    return lambda: lane.driver.acknowledge(split, state.position)

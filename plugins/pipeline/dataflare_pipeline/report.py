@@ -89,7 +89,9 @@ def _progress(runner: FlowRunner) -> dict[str, Any]:
                 if lane.number == 0:
                     sizes = lane.book.sizes().values()
                     known = known or bool(sizes)
-                    total += sum(size or 0 for size in sizes) if all(size is not None for size in sizes) else float("inf")
+                    total += (
+                        sum(size or 0 for size in sizes) if all(size is not None for size in sizes) else float("inf")
+                    )
     return {"done": done, "total": total if known and total != float("inf") and total > 0 else None, "unit": "size"}
 
 

@@ -16,9 +16,10 @@ from dataflare_host.kinds import Outcome, Store
 from dataflare_host.layout import Region
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.policy import Policy, StepFailed
-from dataflare_pipeline.region import Aborted, Edit, RegionRun
+from dataflare_pipeline.region import Edit, RegionRun
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
+from dataflare_pipeline.waiting import Aborted
 
 log = logging.getLogger("dataflare.pipeline")
 RESTART = Policy("retry", attempts=5, delay=0.5, cap=30.0)
@@ -67,7 +68,9 @@ class FlowRunner:
         found = self._commands.get(name)
         if found is None:
             raise ConfigError.of(
-                "run.unknown_command", f"a running flow has no command `{name}`", fix=f"one of {', '.join(self._commands)}"
+                "run.unknown_command",
+                f"a running flow has no command `{name}`",
+                fix=f"one of {', '.join(self._commands)}",
             )
         return found(args)
 
@@ -190,6 +193,7 @@ class FlowRunner:
             guarantee=self.session.plan.guarantee.effective,
             problems=problems,
             steps=steps,
+            rejects={step: codes for run in self.regions.values() for step, codes in run.rejects.items()},
             nothing_new=bool(self.regions) and all(run.nothing_new for run in self.regions.values()),
             read=rows["read"],
             written=rows["written"],
@@ -218,5 +222,8 @@ def _as_problem(error: BaseException) -> BaseException:
 
 def _aborted() -> Problem:
     return Problem(
-        "run.aborted", "the flow was left at once", "fatal", fix="nothing is lost: the next run goes on from the last epoch"
+        "run.aborted",
+        "the flow was left at once",
+        "fatal",
+        fix="nothing is lost: the next run goes on from the last epoch",
     )

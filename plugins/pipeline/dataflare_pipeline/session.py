@@ -65,9 +65,15 @@ class Session:
         return max(1, min(int(cores), splits))
 
     def context(
-        self, step: str, lane: int, fence: int, incarnation: str, epoch: int, cancel: threading.Event,
+        self,
+        step: str,
+        lane: int,
+        fence: int,
+        incarnation: str,
+        epoch: int,
+        cancel: threading.Event,
         request_checkpoint: Callable[[], None],
-    ) -> Context:  # fmt: skip
+    ) -> Context:
         """The surroundings of one lane."""
         return Context(
             id=f"{self.plan.name}-{step}-{lane}",

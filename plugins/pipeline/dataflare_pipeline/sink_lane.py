@@ -24,9 +24,16 @@ class SinkLane(InnerLane):
     """One instance of a sink. Rows of epoch e + 1 are written only after ``prepare(e)``."""
 
     def __init__(
-        self, step: str, number: int, mail: queue.SimpleQueue[Mail], driver: SinkDriver, context: Context,
-        guard: Guard, refusal: Refusal, budget: Budget,
-    ) -> None:  # fmt: skip
+        self,
+        step: str,
+        number: int,
+        mail: queue.SimpleQueue[Mail],
+        driver: SinkDriver,
+        context: Context,
+        guard: Guard,
+        refusal: Refusal,
+        budget: Budget,
+    ) -> None:
         super().__init__(step, number, Chain([], {}), mail)
         self.driver = driver
         self.context = context

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
 from dataflare.errors import Retry
@@ -60,7 +60,7 @@ class Reads:
     rows: int
     bytes: int
     every: float | None = None
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     time_column: str | None = None
     lateness: float = 0.0
 
@@ -69,9 +69,18 @@ class SourceLane(Lane):
     """One instance of a source and the stateless steps fused behind it."""
 
     def __init__(
-        self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail], driver: SourceDriver,
-        book: SplitBook, reads: Reads, gate: SchemaGate, refusal: Refusal, budget: Budget,
-    ) -> None:  # fmt: skip
+        self,
+        step: str,
+        number: int,
+        chain: Chain,
+        mail: queue.SimpleQueue[Mail],
+        driver: SourceDriver,
+        book: SplitBook,
+        reads: Reads,
+        gate: SchemaGate,
+        refusal: Refusal,
+        budget: Budget,
+    ) -> None:
         super().__init__(step, number, chain, mail)
         self.driver = driver
         self.book = book
@@ -286,7 +295,7 @@ class SourceLane(Lane):
         if batch is None:
             return
         position = None if isinstance(reading.position, NoPosition) else reading.position
-        now = datetime.now(timezone.utc)
+        now = datetime.now(UTC)
         stamped = batch.with_envelope(stream=output, split=split, position=position, ingested=now)
         self._note_time(reading)
         work.of(self.step).rows_out += len(stamped)
@@ -306,7 +315,7 @@ class SourceLane(Lane):
 
         latest = pc.max(reading.batch[column]).as_py()
         if isinstance(latest, datetime):
-            aware = latest if latest.tzinfo else latest.replace(tzinfo=timezone.utc)
+            aware = latest if latest.tzinfo else latest.replace(tzinfo=UTC)
             time = aware - timedelta(seconds=self._reads.lateness)
             self._seen = time if self._seen is None else max(self._seen, time)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from copy import copy
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from dataflare.split import Json, Split
 from dataflare_host.checkpoint import SplitState
@@ -123,7 +123,7 @@ class SplitBook:
         """The watermarks of a checkpoint, by split."""
         with self.lock:
             for split, text in times.items():
-                self._watermarks[split] = datetime.fromisoformat(text).astimezone(timezone.utc)
+                self._watermarks[split] = datetime.fromisoformat(text).astimezone(UTC)
 
     def watermark_of(self, split: str) -> str | None:
         """The watermark of one split, as ISO 8601."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Rejected
@@ -85,7 +85,21 @@ class Refusal:
         work.of(self.step).rejected += 1
         rows = pa.record_batch({"raw": pa.array([data], pa.binary())})
         work.letters.append(
-            Letter(self.flow, self.region, self.step, code, message, 0, 1, ipc(rows), "", self.plugin, split, place, at=_now())
+            Letter(
+                self.flow,
+                self.region,
+                self.step,
+                code,
+                message,
+                0,
+                1,
+                ipc(rows),
+                "",
+                self.plugin,
+                split,
+                place,
+                at=_now(),
+            )
         )
 
     def _letter(self, batch: Batch, rows: list[int], code: str, message: str, input: str, attempts: int) -> Letter:
@@ -94,9 +108,21 @@ class Refusal:
         part = batch.arrow.take(pa.array(rows, pa.int64()))
         place = batch.envelope.position
         return Letter(
-            self.flow, self.region, self.step, code, message, 0, len(rows), ipc(part), input, self.plugin,
-            batch.envelope.split, place, attempts, at=_now(),
-        )  # fmt: skip
+            self.flow,
+            self.region,
+            self.step,
+            code,
+            message,
+            0,
+            len(rows),
+            ipc(part),
+            input,
+            self.plugin,
+            batch.envelope.split,
+            place,
+            attempts,
+            at=_now(),
+        )
 
 
 def ipc(batch: Any) -> bytes:
@@ -110,4 +136,4 @@ def ipc(batch: Any) -> bytes:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat()
+    return datetime.now(UTC).isoformat()

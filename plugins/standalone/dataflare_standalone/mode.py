@@ -21,7 +21,9 @@ class Standalone(Mode, takeover="host", shares_files=True, ships=False):
     """Run the whole flow in this process."""
 
     memory: Bytes | None = field(default=None, help="How much memory the channels between lanes may take, at most.")
-    cores: float | None = field(default=None, help="How many lanes a source gets that asks for none; default: all cores.")
+    cores: float | None = field(
+        default=None, help="How many lanes a source gets that asks for none; default: all cores."
+    )
 
     def __init__(self, **config: Any) -> None:
         super().__init__(**config)
@@ -33,9 +35,11 @@ class Standalone(Mode, takeover="host", shares_files=True, ships=False):
         for step in plan.steps.values():
             if step.place:
                 yield Problem(
-                    "plan.placement", f"`{step.name}` must run where {step.place}, but this mode has one place only",
-                    pointer=f"/{step.kind}s/{step.name}/place", fix="remove `place`, or choose a mode that places steps",
-                )  # fmt: skip
+                    "plan.placement",
+                    f"`{step.name}` must run where {step.place}, but this mode has one place only",
+                    pointer=f"/{step.kind}s/{step.name}/place",
+                    fix="remove `place`, or choose a mode that places steps",
+                )
 
     def run(self, plan: Plan, host: HostApi) -> Outcome:
         """Run the flow to its end, to a stop or to a failure."""
@@ -52,5 +56,7 @@ class Standalone(Mode, takeover="host", shares_files=True, ships=False):
     def command(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
         """A command to the runner of this process."""
         if not self._ready.wait(30) or self._runner is None:
-            raise ConfigError.of("run.not_started", "the flow has not started yet", kind="retry", fix="ask again in a moment")
+            raise ConfigError.of(
+                "run.not_started", "the flow has not started yet", kind="retry", fix="ask again in a moment"
+            )
         return self._runner.command(name, args)
