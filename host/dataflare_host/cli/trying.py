@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataflare.errors import ConfigError
+from dataflare.errors import ConfigError, DataflareError, Failed, problem_of
 from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.given import values
 from dataflare_host.cli.output import as_json_value, emit, json_option, table, tell
@@ -110,9 +111,14 @@ def _open(entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driv
     driver = driver_for(made, ctx)
     if isinstance(driver, ProcessorDriver) and driver.columns:
         ctx.timers = MemoryTimers(driver.columns)
-    driver.open(Resume())
     try:
+        driver.open(Resume())
         yield driver
+    except Exception as error:
+        if isinstance(error, DataflareError):
+            raise
+        spot = traceback.extract_tb(error.__traceback__)[-1]
+        raise Failed(problem_of(error, "step.failed", file=spot.filename, line=spot.lineno)) from error
     finally:
         driver.close()
 
