@@ -72,7 +72,7 @@ def connect(path: Path, wait: float) -> sqlite3.Connection:
 
 
 def create(path: Path) -> None:
-    """Make an empty store at ``path`` where there is none; it appears whole or not at all, whoever else does the same."""
+    """Make an empty store at ``path`` where there is none; it appears whole, whoever else does the same."""
     _refuse_network(path)
     aside = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
     with problems.told(path), speaking(path):
@@ -138,7 +138,7 @@ def _translated(path: Path, error: sqlite3.Error) -> StateError:
             "state.locked",
             f"{path} is locked by another process",
             cause=cause,
-            fix="wait until the other process has written, or end it if it is stopped (`fuser` shows it); then run again",
+            fix="wait until the other process has written, or end it if it hangs (`fuser` shows it); then run again",
         )
     if name == "SQLITE_FULL":
         return problems.disk_full(path, cause)

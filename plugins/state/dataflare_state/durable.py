@@ -29,14 +29,15 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_file(path: Path, *parts: bytes) -> None:
-    """Write a new file and make its content durable; its name is not yet (``sync_folder``). Raises FileExistsError."""
+def write_file(path: Path, *parts: bytes, durable: bool = True) -> None:
+    """Write a new file, its content durable; its name is not yet (``sync_folder``). Raises FileExistsError."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         for part in parts:
             view = memoryview(part)
             while view:
                 view = view[os.write(handle, view) :]
-        os.fsync(handle)
+        if durable:
+            os.fsync(handle)
     finally:
         os.close(handle)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import ClassVar
 
 from dataflare import field as option
@@ -51,7 +52,8 @@ class _Room:
 class Memory(Store, name="memory", durable=False, shared="process"):
     """Keeps state in this process only: it is gone when the process ends.
 
-    Stores of the same ``name`` in the same folder share one memory, so a second runner in this process meets the first one's lease.
+    Stores of the same ``name`` and flow folder share one memory, so a second runner in this process meets the
+    first one's lease.
     """
 
     name: str = option(default="default", help="Stores of one name and folder share one memory.")
@@ -199,19 +201,16 @@ class Memory(Store, name="memory", durable=False, shared="process"):
         """Dead letters in the order of their ids."""
         with self._held.lock:
             kept = list(self._held.letters)
-        given = 0
-        for letter in kept:
-            if limit is not None and given >= limit:
-                return
-            wanted = letter.flow == flow and letter.id > after
-            if (
-                wanted
-                and step in (None, letter.step)
-                and code in (None, letter.code)
-                and status in (None, letter.status)
-            ):
-                given += 1
-                yield letter
+        chosen = (
+            letter
+            for letter in kept
+            if letter.flow == flow
+            and letter.id > after
+            and step in (None, letter.step)
+            and code in (None, letter.code)
+            and status in (None, letter.status)
+        )
+        yield from islice(chosen, limit)
 
     def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
         """Mark waiting letters dropped; how many were."""

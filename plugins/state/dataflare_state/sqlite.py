@@ -86,12 +86,11 @@ class Sqlite(Store, name="sqlite"):
 
     def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
         """The last committed epoch, or a kept older one."""
-        which = "max(epoch)" if epoch is None else "epoch"
-        row = self._one(
-            f"select {which} from checkpoint where flow = ? and region = ?"
-            + ("" if epoch is None else " and epoch = ?"),
-            *((flow, region) if epoch is None else (flow, region, epoch)),
-        )
+        of = "from checkpoint where flow = ? and region = ?"
+        if epoch is None:
+            row = self._one(f"select max(epoch) {of}", flow, region)
+        else:
+            row = self._one(f"select epoch {of} and epoch = ?", flow, region, epoch)
         if row is None or row[0] is None:
             return None
         found, damage = self._read(flow, region, row[0])
@@ -154,10 +153,10 @@ class Sqlite(Store, name="sqlite"):
                 (flow, region),
             ).fetchone()
             rules.admit(checkpoint, *(last or (None, 0)))
+            told = (checkpoint.settled, checkpoint.finished, checkpoint.committed_at)
             connection.execute(
                 "insert into checkpoint values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (flow, region, epoch, checkpoint.incarnation, body, sealed)
-                + (checkpoint.settled, checkpoint.finished, checkpoint.committed_at),
+                (flow, region, epoch, checkpoint.incarnation, body, sealed, *told),
             )
             for digest, data in blobs.items():
                 connection.execute("insert or ignore into blob values (?, ?, ?, ?)", (flow, region, digest, data))

@@ -1,0 +1,71 @@
+"""Stores to try, and small makers of what they keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dataflare.context import Context
+from dataflare_host.checkpoint import Checkpoint, Letter, SplitState, StateChange
+from dataflare_host.kinds import Store
+
+
+def open_store(kind: str, base: Path, **config: Any) -> Store:
+    """An open store of that kind under ``base``; two of the same kind and base share what they keep."""
+    store: Store = getattr(import_module(f"dataflare_state.{kind}"), kind.capitalize())(**config)
+    store.open(Context(base=base))
+    return store
+
+
+@pytest.fixture(params=["memory", "file", "sqlite"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def opened(kind: str, tmp_path: Path) -> Iterator[Callable[[], Store]]:
+    """Opens one more store on the same place."""
+    stores: list[Store] = []
+
+    def another() -> Store:
+        stores.append(open_store(kind, tmp_path))
+        return stores[-1]
+
+    yield another
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def store(opened: Callable[[], Store]) -> Store:
+    return opened()
+
+
+def checkpoint(epoch: int, *, flow: str = "f", region: str = "r", incarnation: str = "i", **more: Any) -> Checkpoint:
+    """A checkpoint whose content tells its epoch."""
+    splits = {"read": [SplitState("a.csv", "active", {"byte": epoch}, after=("x",)), SplitState("b.csv")]}
+    given = {"splits": splits, "committed_at": "2026-01-01T00:00:00+00:00", **more}
+    return Checkpoint(flow, region, incarnation, epoch, **given)
+
+
+def change(
+    key: str, value: str | None, *, step: str = "s", name: str = "seen", expires: float | None = None
+) -> StateChange:
+    """A changed key."""
+    return StateChange(step, name, len(key) % 256, key.encode(), None if value is None else value.encode(), expires)
+
+
+def letter(
+    code: str = "bad", *, step: str = "s", flow: str = "f", region: str = "r", rows: bytes = b"rows", **more: Any
+) -> Letter:
+    """A dead letter."""
+    return Letter(flow, region, step, code, "not good", 1, 3, rows, place={"line": 7}, at="2026-01-01T00:00:00", **more)
+
+
+def held(store: Store, *, flow: str = "f", region: str = "r", step: str = "s", name: str = "seen") -> dict[str, str]:
+    """What a state holds."""
+    return {key.decode(): value.decode() for key, value, _ in store.state(flow, region, step, name)}
