@@ -221,7 +221,7 @@ class Host:
     def _problems(self, hook: str, **given: Any) -> list[Problem]:
         found: list[Problem] = []
         for answer in self.hooks.call(hook, **given):
-            found += [answer.problem] if answer.problem else list(answer.value)
+            found += [answer.problem] if answer.problem else answer.value
         return found
 
     def _tell(self, event: Event) -> None:

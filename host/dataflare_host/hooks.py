@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,33 @@ if TYPE_CHECKING:
 
 _PREFIX = "dataflare_"
 _log = logging.getLogger("dataflare.hooks")
+
+
+def _problems(value: Any) -> list[Problem]:
+    found = list(value)
+    wrong = [each for each in found if not isinstance(each, Problem)]
+    if wrong:
+        raise TypeError(f"expected problems, got {wrong[0]!r}")
+    return found
+
+
+def _health(value: Any) -> tuple[bool, str]:
+    well, why = value
+    return bool(well), str(why)
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+# Checked where the fault is caught: a generator runs, and fails, only when it is read.
+_SHAPES: Mapping[str, Callable[[Any], Any]] = {
+    "check_install": _problems,
+    "check_plan": _problems,
+    "doctor": _problems,
+    "health": _health,
+    "components": list,
+}
 
 
 @dataclass(frozen=True)
@@ -93,7 +120,8 @@ class Hooks:
         try:
             implementation = self._implementation(manifest, name)
             wanted = [given[argument] for argument in implementation.argnames]
-            return Answer(manifest.id, implementation.function(*wanted))
+            value = implementation.function(*wanted)
+            return Answer(manifest.id, None if value is None else _SHAPES.get(name, _as_is)(value))
         except ConfigError as error:
             problem = error.problems[0]
         except Exception as error:

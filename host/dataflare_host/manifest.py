@@ -291,7 +291,7 @@ def _check_versions(reader: _Reader, manifest: Manifest) -> None:
     from packaging.version import InvalidVersion, Version
 
     try:
-        Version(manifest.version)
+        Version(manifest.version or "0")
     except InvalidVersion:
         reader.refuse("manifest_value", "/plugin/version", f"`{manifest.version}` is not a PEP 440 version")
     for key, wanted, have, what in (

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 KINDS: Mapping[str, str] = {
     kind: f"{module}:{kind.title()}"
     for module, kinds in {
-        "dataflare.component": "source processor sink tool codec notifier secrets keyring",
-        "dataflare_host.kinds": "store engine mode loader service command",
+        "dataflare.component": "source processor sink tool command codec notifier secrets keyring",
+        "dataflare_host.kinds": "store engine mode loader service",
     }.items()
     for kind in kinds.split()
 }
