@@ -177,6 +177,16 @@ def test_epochs_only_grow(store: Store, epoch: int) -> None:
     store.commit(checkpoint(9), Changes(), 1)
 
 
+def test_a_life_may_begin_with_epoch_zero(store: Store) -> None:
+    store.lease("f", "r", "o", 0)
+    store.commit(checkpoint(0), Changes(), 1)
+    assert store.load("f", "r") == checkpoint(0) == store.load("f", "r", 0)
+    with pytest.raises(StateError):
+        store.commit(checkpoint(0), Changes(), 1)
+    store.commit(checkpoint(1), Changes(), 1)
+    assert store.load("f", "r") == checkpoint(1)
+
+
 def test_another_incarnation_needs_a_reset(store: Store) -> None:
     store.lease("f", "r", "o", 0)
     store.commit(checkpoint(5), Changes([change("k", "v")]), 1)

@@ -119,7 +119,7 @@ class File(Store, name="file"):
         with self._fenced(checkpoint.flow, checkpoint.region, fence) as at:
             while True:
                 view = at.view()
-                rules.admit(checkpoint, view.incarnation, max(view.epochs, default=0))
+                rules.admit(checkpoint, view.incarnation, max(view.epochs, default=-1))
                 given, parts = self._record(checkpoint, changes)
                 try:
                     if not at.append(fence, "commit", given, parts, after=view):

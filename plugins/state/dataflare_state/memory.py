@@ -124,7 +124,7 @@ class Memory(Store, name="memory", durable=False, shared="process"):
         at, text = checkpoint.committed_at, json.dumps(checkpoint.as_json())
         with self._held.lock:
             found = self._held.guarded(checkpoint.flow, checkpoint.region, fence)
-            rules.admit(checkpoint, found.incarnation if found.epochs else None, max(found.epochs, default=0))
+            rules.admit(checkpoint, found.incarnation if found.epochs else None, max(found.epochs, default=-1))
             found.incarnation = checkpoint.incarnation
             info = EpochInfo(checkpoint.epoch, at, checkpoint.settled, checkpoint.finished, len(text))
             found.epochs[checkpoint.epoch] = (info, text)

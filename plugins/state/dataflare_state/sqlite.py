@@ -152,7 +152,7 @@ class Sqlite(Store, name="sqlite"):
                 "select incarnation, epoch from checkpoint where flow = ? and region = ? order by epoch desc limit 1",
                 (flow, region),
             ).fetchone()
-            rules.admit(checkpoint, *(last or (None, 0)))
+            rules.admit(checkpoint, *(last or (None, -1)))
             told = (checkpoint.settled, checkpoint.finished, checkpoint.committed_at)
             connection.execute(
                 "insert into checkpoint values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
