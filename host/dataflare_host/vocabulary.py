@@ -21,7 +21,7 @@ from dataflare_host.document import Document, child
 LEVELS = ("exactly_once", "effectively_once", "at_least_once", "at_most_once", "best_effort")
 """The guarantees, strongest first."""
 RULES = ("evolve", "freeze", "discard_row", "discard_value", "dead_letter")
-"""What an edge does with a schema that the step behind it refuses."""
+"""What happens to rows of a new schema that a later step refuses."""
 ON_ERROR = {"policy": "fail", "attempts": 5, "delay": 0.2, "factor": 2.0, "cap": 30.0, "then": "fail"}
 """What happens to an error when a step does not say: the normal form of ``on_error``."""
 
@@ -305,15 +305,9 @@ LEVEL, RULE = one_of(LEVELS), one_of(RULES)
 
 COMMON: Words = {"uses": TEXT, "with": CONFIG, "lanes": whole(1), "place": LABELS, "on_error": ON_ERROR_WORD}
 STEP_WORDS: Mapping[str, Words] = {
-    "source": {**COMMON, "every": DURATION, "time": TIME},
-    "processor": {**COMMON, "from": FROM, "on_schema_change": RULE},
-    "sink": {
-        **COMMON,
-        "from": FROM,
-        "on_schema_change": RULE,
-        "guarantee": LEVEL,
-        "deliver": one_of(("on_commit",)),
-    },
+    "source": {**COMMON, "every": DURATION, "time": TIME, "on_schema_change": RULE},
+    "processor": {**COMMON, "from": FROM},
+    "sink": {**COMMON, "from": FROM, "guarantee": LEVEL, "deliver": one_of(("on_commit",))},
 }
 SECTIONS = {"sources": "source", "steps": "processor", "sinks": "sink"}
 
