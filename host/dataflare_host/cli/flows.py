@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from dataflare.errors import ConfigError, Problem
 from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.errors import WRONG
-from dataflare_host.cli.output import emit, json_option, show_problems
+from dataflare_host.cli.output import emit, json_option, show_problems, show_warnings
 
 if TYPE_CHECKING:
     from dataflare_host.plan import Plan
@@ -27,8 +27,7 @@ def validate(flow: Path, as_json: bool) -> int:
 
     Exit code: 0 nothing is wrong, 2 something is.
     """
-    plan, problems = _planned(flow)
-    return _verdict(flow, plan, problems, as_json)
+    return _verdict(flow, as_json)
 
 
 @click.command(name="check")
@@ -39,10 +38,7 @@ def check(flow: Path, as_json: bool) -> int:
 
     Exit code: 0 nothing is wrong, 2 something is.
     """
-    plan, problems = _planned(flow)
-    if plan is not None:
-        problems = [problem for name in plan.steps for problem in _checked(plan, name)]
-    return _verdict(flow, plan, problems, as_json)
+    return _verdict(flow, as_json, check=True)
 
 
 @click.command(name="plan")
@@ -81,39 +77,19 @@ def explain(flow: Path, as_json: bool) -> None:
     show(told, as_json)
 
 
-def _planned(flow: Path) -> tuple[Plan | None, list[Problem]]:
+def _verdict(flow: Path, as_json: bool, check: bool = False) -> int:
+    problems: tuple[Problem, ...] = ()
+    plan: Plan | None = None
     try:
-        return the_host().plan(flow), []
+        plan = the_host().plan(flow, check=check)
     except ConfigError as error:
-        return None, list(error.problems)
-
-
-def _checked(plan: Plan, name: str) -> list[Problem]:
-    from dataflare.context import Context
-    from dataflare.drive import driver_for
-    from dataflare.errors import DataflareError, problem_of
-
-    try:
-        driver = driver_for(the_host().step(plan, name), Context(flow=plan.name, step=name, base=Path(plan.base)))
-        try:
-            found = driver.check()
-        finally:
-            driver.close()
-    except DataflareError as error:
-        found = list(error.problems)
-    except Exception as error:
-        found = [problem_of(error, "step.check_failed")]
-    section = {"source": "sources", "sink": "sinks"}.get(plan.steps[name].kind, "steps")
-    return [problem.at(pointer=f"/{section}/{name}/with{problem.pointer or ''}") for problem in found]
-
-
-def _verdict(flow: Path, plan: Plan | None, problems: list[Problem], as_json: bool) -> int:
-    ok = not problems
+        problems = error.problems
+    warnings = plan.options.get("warnings", []) if plan else []
+    show_problems(problems)
+    show_warnings(warnings)
     if as_json:
-        document: dict[str, Any] = {"ok": ok, "flow": plan.name if plan else None, "file": str(flow)}
-        emit({**document, "errors": [problem.as_json() for problem in problems]})
-    else:
-        show_problems(problems)
-    if ok and plan is not None and not as_json:
+        verdict = {"ok": plan is not None, "flow": plan.name if plan else None, "file": str(flow)}
+        emit({**verdict, "errors": [problem.as_json() for problem in problems], "warnings": warnings})
+    elif plan is not None:
         click.echo(f"{flow}: ok, {len(plan.steps)} steps, {plan.guarantee.effective}")
-    return 0 if ok else WRONG
+    return 0 if plan is not None else WRONG

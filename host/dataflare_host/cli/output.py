@@ -53,6 +53,13 @@ def show_problems(problems: Iterable[Problem]) -> None:
         tell("\n".join([f"{click.style(code, fg='red', bold=True)}  {message}", *rest]))
 
 
+def show_warnings(warnings: Iterable[Mapping[str, Any]]) -> None:
+    """What a plan warns of, on stderr."""
+    for each in warnings:
+        told = Problem(each["code"], each["message"], pointer=each.get("pointer"), fix=each.get("fix"))
+        tell(f"{click.style('warning', fg='yellow')}  {told.render()}")
+
+
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     """Rows as aligned columns; the last column is never padded."""
     cells = [[str(cell) for cell in row] for row in ([head, *rows] if head else rows)]

@@ -14,7 +14,7 @@ import click
 
 from dataflare_host.cli.contributed import as_text, the_host
 from dataflare_host.cli.errors import FAILED, exit_code, problems_of
-from dataflare_host.cli.output import duration, emit, json_option, show_problems, tell
+from dataflare_host.cli.output import duration, emit, json_option, show_problems, show_warnings, tell
 
 if TYPE_CHECKING:
     from dataflare_host.kinds import Outcome
@@ -58,6 +58,7 @@ def run(
     plan: Plan | None = None
     try:
         plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
+        show_warnings(plan.options.get("warnings", ()))
         if plan_only:
             emit(plan.as_json())
             return 0
