@@ -6,19 +6,21 @@ import base64
 import queue
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dataflare.calling import is_overridden
-from dataflare.component import Component, Processor
+from dataflare.component import Component, Processor, Sink
 from dataflare.context import Context
+from dataflare.deferred import behind_spool
 from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver, driver_for
 from dataflare.errors import Problem
 from dataflare.schema import Schema
-from dataflare.split import Resume
+from dataflare.split import Resume, Split
 from dataflare.state import declared_states
-from dataflare_host.checkpoint import Checkpoint
+from dataflare_host.checkpoint import Checkpoint, Letter
 from dataflare_host.layout import Region
-from dataflare_host.plan import Edge, StepPlan
+from dataflare_host.plan import MAIN, Edge, StepPlan
 from dataflare_pipeline.chain import Chain, Route
 from dataflare_pipeline.chains import ChainPlan, cut
 from dataflare_pipeline.gate import SchemaGate
@@ -28,6 +30,7 @@ from dataflare_pipeline.lane import Lane, Mail
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.outlet import Outlet
 from dataflare_pipeline.policy import Guard, Policy
+from dataflare_pipeline.replay import PREFIX, LettersDriver, ReplayLane, Wanted
 from dataflare_pipeline.session import READ_BYTES, READ_ROWS, Session
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import Reads, SourceLane
@@ -110,6 +113,51 @@ class Builder:
         self.lanes.setdefault(step.name, []).append(lane)
         return lane
 
+    def replays(self, wanted: Wanted) -> list[ReplayLane]:
+        """A lane for each step of the region that refused rows which are to be replayed now."""
+        letters: dict[str, list[Letter]] = {}
+        for letter in wanted.letters(self.session.store, self.plan.name):
+            chain = next((chain for chain in self.chains if letter.step in chain.steps), None)
+            if chain is not None and self.plan.steps[letter.step].kind != "source":
+                letters.setdefault(letter.step, []).append(letter)
+        return [self._replay(step, found) for step, found in letters.items()]
+
+    def _replay(self, step: str, letters: list[Letter]) -> ReplayLane:
+        name = PREFIX + step
+        context = self._context(name, 0)
+        book = SplitBook()
+        book.add([Split(name)])
+        refusal = self._refusal(self.plan.steps[step])
+        gate = SchemaGate(name, {}, "freeze", lambda output, wanted: False, refusal)
+        lane = ReplayLane(
+            name,
+            0,
+            self._chain_into(name, step),
+            self._mail,
+            LettersDriver(context, letters),
+            book,
+            Reads(None, READ_ROWS, READ_BYTES),
+            gate,
+            refusal,
+            self.session.budget,
+        )
+        self.lanes[name] = [lane]
+        return lane
+
+    def _chain_into(self, name: str, step: str) -> Chain:
+        """From a replay lane into a step: through its ports if it heads lanes, else through a copy of what is fused."""
+        if step in self.lanes:
+            edges = [replace(edge, source=name, output=edge.input or MAIN) for edge in self.plan.inputs(step)]
+            return Chain([], {(name, edge.output): Route(outlets=[self._outlet(edge, 0)]) for edge in edges})
+        chain = next(chain for chain in self.chains if step in chain.steps)
+        behind = [step]
+        for other in chain.steps:
+            if any(edge.source in behind for edge in self.plan.inputs(other)):
+                behind.append(other)
+        made = self._chain(ChainPlan(name, [name, *behind]), 0)
+        made.routes[(name, MAIN)] = Route(next=made.operators[0])
+        return made
+
     def open(self, chain: ChainPlan, lane: Lane) -> None:
         """Plan, open and restore everything in the lane. In the lane's thread."""
         if isinstance(lane, SourceLane):
@@ -129,7 +177,11 @@ class Builder:
         step = self.plan.steps[chain.head]
         if step.kind == "sink":
             context = self._context(step.name, number)
-            driver = driver_for(self._component(step), context)
+            component = self._component(step)
+            if step.name in self.plan.guarantee.deliver_on_commit:
+                assert isinstance(component, Sink)
+                component = behind_spool(component)
+            driver = driver_for(component, context)
             assert isinstance(driver, SinkDriver)
             return SinkLane(
                 step.name,

@@ -65,7 +65,7 @@ def compose(
         plan=plan.digest,
         committed_at=datetime.now(UTC).isoformat(),
         plugins={name: f"{step.plugin}=={step.version}" for name, step in plan.steps.items()},
-        keyed={name: list(plan.steps[name].keyed) for name in _steps(reports) if plan.steps[name].keyed},
+        keyed={name: list(plan.steps[name].keyed) for name in _steps(plan, reports) if plan.steps[name].keyed},
         splits=dict(before.splits),
         discovery=dict(before.discovery),
         tokens={},
@@ -113,8 +113,9 @@ def _added(total: StepCounts, counts: Counts) -> StepCounts:
     )
 
 
-def _steps(reports: Iterable[Report]) -> list[str]:
-    return [report.lane.rpartition(".")[0] for report in reports]
+def _steps(plan: Plan, reports: Iterable[Report]) -> list[str]:
+    names = [report.lane.rpartition(".")[0] for report in reports]
+    return [name for name in names if name in plan.steps]
 
 
 def _version(plan: Plan, step: str) -> int:

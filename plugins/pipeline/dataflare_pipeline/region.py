@@ -27,6 +27,7 @@ from dataflare_pipeline.epoch import check_fits, compose, first_checkpoint
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
+from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
@@ -74,6 +75,10 @@ class RegionRun:
         self.wanted: list[Future[int]] = []
         """Checkpoints that were asked for; each gets its epoch."""
         self.edits: list[Edit] = []
+        self.replaying: Wanted | None = None
+        """Dead letters that the next attempt replays."""
+        self.replay_wanted: Wanted | None = None
+        """Dead letters that somebody wants replayed: the attempt ends at a barrier, the next one does it."""
         self._mailbox = Mailbox(session, lease)
         self._decisions = self._decided()
         self._evolving: list[Evolving] = []
@@ -142,6 +147,11 @@ class RegionRun:
             for lane in builder.lanes[chain.head]:
                 if isinstance(lane, InnerLane):
                     self._open_inner(builder, chain, lane, checkpoint, fresh)
+        if self.replaying is not None:
+            for lane in builder.replays(self.replaying):
+                lane.start()
+                self._mailbox.call(lane, partial(builder.open, ChainPlan(lane.step), lane))
+            self.replaying = None
         if fresh:
             made, _ = compose(checkpoint, self.session.plan, 0, [], builder.books, False)
             made.settled = True
@@ -225,7 +235,7 @@ class RegionRun:
         next_epoch = time.monotonic() + self._interval()
         while True:
             why = self._wait(builder, next_epoch)
-            if why in ("stop", "edit"):
+            if why in ("stop", "again"):
                 self._quiet(sources)
             last = why == "end" or (why == "stop" and self.session.final.is_set())
             if why != "interval" or self._news(builder):
@@ -235,13 +245,14 @@ class RegionRun:
             if last or why == "stop":
                 self._decisions.settle(wait=True)
                 return "finished" if last else "stopped"
-            if why == "edit":
+            if why == "again":
                 self._decisions.settle(wait=True)
                 self._edit()
+                self.replaying, self.replay_wanted = self.replay_wanted, None
                 return "again"
 
     def _wait(self, builder: Builder, next_epoch: float) -> str:
-        """Until there is a reason for an epoch: ``interval``, ``end``, ``stop``, ``edit`` or ``asked``."""
+        """Until there is a reason for an epoch: ``interval``, ``end``, ``stop``, ``again`` or ``asked``."""
         while True:
             self._decisions.settle()
             if self.session.stopping.is_set():
@@ -249,8 +260,8 @@ class RegionRun:
                 return "stop"
             if self._exhausted(builder):
                 return "end"
-            if self.edits:
-                return "edit"
+            if self.edits or self.replay_wanted:
+                return "again"
             if self._evolving or self.wanted or self._hurry or self._full(builder):
                 self._hurry = False
                 return "asked"
@@ -327,6 +338,8 @@ class RegionRun:
     def _edit(self) -> None:
         """A person's edit of positions: an epoch without rows."""
         edits, self.edits = self.edits, []
+        if not edits:
+            return
         assert self.checkpoint is not None
         made, _ = compose(self.checkpoint, self.session.plan, self.checkpoint.epoch + 1, [], {}, False)
         made.tokens, made.snapshots = self.checkpoint.tokens, self.checkpoint.snapshots
@@ -376,7 +389,7 @@ class RegionRun:
         return float(self.session.plan.checkpoint.get("interval") or 1.0)
 
     def _exhausted(self, builder: Builder) -> bool:
-        return all(book.exhausted() for book in builder.books.values())
+        return all(source.book.exhausted() for source in self._sources(builder))
 
     def _sources(self, builder: Builder) -> list[SourceLane]:
         return [lane for lanes in builder.lanes.values() for lane in lanes if isinstance(lane, SourceLane)]

@@ -84,7 +84,7 @@ def _progress(runner: FlowRunner) -> dict[str, Any]:
     known = False
     for run in runner.regions.values():
         for lane in run.lanes():
-            if isinstance(lane, SourceLane):
+            if isinstance(lane, SourceLane) and lane.step in runner.session.plan.steps:
                 done += lane.progress()
                 if lane.number == 0:
                     sizes = lane.book.sizes().values()
@@ -101,5 +101,5 @@ def _lag(runner: FlowRunner) -> dict[str, Any]:
         lane.step: lane.book.waiting()
         for run in runner.regions.values()
         for lane in run.lanes()
-        if isinstance(lane, SourceLane) and lane.number == 0
+        if isinstance(lane, SourceLane) and lane.number == 0 and lane.step in runner.session.plan.steps
     }

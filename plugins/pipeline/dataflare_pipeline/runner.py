@@ -17,6 +17,7 @@ from dataflare_host.layout import Region
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.policy import Policy, StepFailed
 from dataflare_pipeline.region import Edit, RegionRun
+from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
 from dataflare_pipeline.waiting import Aborted
@@ -43,6 +44,7 @@ class FlowRunner:
             "abort": lambda args: self._abort(),
             "checkpoint": lambda args: self._checkpoint(),
             "edit": self._edit,
+            "replay": self._replay,
         }
 
     def run(self) -> Outcome:
@@ -88,7 +90,9 @@ class FlowRunner:
         try:
             for name, lease in leases.items():
                 lease.acquire(self.session.stopping)
-                self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
+                run = self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
+                replay = self.session.option("replay", None)
+                run.replaying = None if replay is None else Wanted.of(replay)
             self._start_anew(store, leases)
             self.state = "running"
             self.session.host.emit(Event("flow.started", self.session.plan.name))
@@ -179,6 +183,15 @@ class FlowRunner:
                 run.wake()
                 return edit.future.result(ANSWER_WITHIN)
         raise ConfigError.of("run.unknown_step", f"the flow has no source `{step}`")
+
+    def _replay(self, args: dict[str, Any]) -> dict[str, Any]:
+        wanted = Wanted.of(args)
+        found = list(wanted.letters(self.session.store, self.session.plan.name))
+        for run in self.regions.values():
+            if any(letter.step in run.region.steps for letter in found):
+                run.replay_wanted = wanted
+                run.wake()
+        return {"letters": len(found), "rows": sum(letter.count for letter in found)}
 
     # --- the outcome -------------------------------------------------------------------------------
 

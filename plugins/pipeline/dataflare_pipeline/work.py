@@ -61,7 +61,7 @@ class Refusal:
     plugin: str
     keep: bool
 
-    def rows(self, work: Work, batch: Batch, rejected: Sequence[Rejected], input: str, attempts: int = 0) -> None:
+    def rows(self, work: Work, batch: Batch, rejected: Sequence[Rejected], input: str) -> None:
         """Rows of a step's input that were refused."""
         seen: set[int] = set()
         for entry in rejected:
@@ -73,7 +73,7 @@ class Refusal:
                 work.of(self.step).dropped += len(rows)
                 continue
             work.of(self.step).rejected += len(rows)
-            work.letters.append(self._letter(batch, rows, entry.code, entry.message, input, attempts))
+            work.letters.append(self._letter(batch, rows, entry.code, entry.message, input))
 
     def raw(self, work: Work, code: str, message: str, data: bytes, place: Any, split: str) -> None:
         """Something that a source could not read as rows."""
@@ -102,11 +102,12 @@ class Refusal:
             )
         )
 
-    def _letter(self, batch: Batch, rows: list[int], code: str, message: str, input: str, attempts: int) -> Letter:
+    def _letter(self, batch: Batch, rows: list[int], code: str, message: str, input: str) -> Letter:
         import pyarrow as pa
 
         part = batch.arrow.take(pa.array(rows, pa.int64()))
         place = batch.envelope.position
+        attempts = place["attempts"] + 1 if isinstance(place, dict) and "letter" in place else 0
         return Letter(
             self.flow,
             self.region,
