@@ -117,12 +117,12 @@ class Driver:
             found = self._operations[name] = bind(self.component, name)
         return found
 
-    def start(self, name: str, **given: Any) -> Any:
+    def start(self, name: str, /, **given: Any) -> Any:
         """Call an operation and give what it returns at once: a value, a generator or something to await."""
         operation = self.operation(name)
         return operation({"ctx": self.ctx, **self.resources_of(operation), **given})
 
-    def invoke(self, name: str, **given: Any) -> Any:
+    def invoke(self, name: str, /, **given: Any) -> Any:
         """Call an operation and wait for its answer; generators are given as they are."""
         return self.settled(self.start(name, **given))
 

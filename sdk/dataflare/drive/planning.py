@@ -89,11 +89,23 @@ def _run_on_nothing(driver: ProcessorDriver, name: str, schema: Schema) -> dict[
     except DataflareError:
         raise
     except Exception as error:
-        if isinstance(error, AttributeError) and driver.has("open") and not driver.opened:
+        if not _tells_of_types(driver, error):
             return {}
         raise _refused(driver, schema, error) from error
     finally:
         ctx.state, ctx.timers = kept
+
+
+def _tells_of_types(driver: ProcessorDriver, error: Exception) -> bool:
+    """True if it would fail on rows too; False if it may only miss rows, or what ``open`` makes."""
+    import pyarrow as pa
+
+    if isinstance(error, AttributeError):
+        return error.obj is not None and error.obj is not driver.component
+    if isinstance(error, TypeError) and "NoneType" in str(error):
+        return False
+    library = type(error).__module__.partition(".")[0]
+    return isinstance(error, (TypeError, KeyError, pa.ArrowException)) or library in ("polars", "duckdb")
 
 
 def _refused(driver: ProcessorDriver, schema: Schema, error: Exception) -> ConfigError:
