@@ -8,8 +8,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# A submodule of the same name would hide it, so it is bound at once.
+# A submodule of the same name would hide these two, so they are bound at once.
 from dataflare.resource import resource as resource
+from dataflare.state import State as State
+from dataflare.state import state as state
 
 if TYPE_CHECKING:
     from dataflare.arrow_types import arrow_type as arrow_type
@@ -81,7 +83,7 @@ _EXPORTS = {
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
-__all__ = sorted([*_HOME, "resource"])  # noqa: PLE0605
+__all__ = sorted([*_HOME, "State", "resource", "state"])
 
 
 def __getattr__(name: str) -> Any:

@@ -21,7 +21,7 @@ _DECIMAL = (38, 9)
 def arrow_type(python_type: Any) -> pa.DataType:
     """The Arrow type of a Python type.
 
-    Whole numbers are int64, times int microseconds (``datetime`` in UTC), ``Decimal`` is decimal128(38, 9), ``UUID`` its
+    Whole numbers are int64, times in microseconds (``datetime`` in UTC), ``Decimal`` is decimal128(38, 9), ``UUID`` is
     text, an Enum or Literal the type of its values, a dataclass, TypedDict or model a struct, ``X | None`` is ``X``.
     ``Annotated[..., pa.int32()]`` names an Arrow type. Raises ConfigError (``schema.python_type``).
     """
@@ -75,7 +75,7 @@ def _fields(python_type: Any) -> list[pa.Field]:
         raise _unknown(python_type, str(error)) from error
     found = []
     for name, kind in hints.items():
-        if name.startswith("_") or typing.get_origin(kind) is typing.ClassVar or name.startswith("model_"):
+        if name.startswith(("_", "model_")) or typing.get_origin(kind) is typing.ClassVar:
             continue
         bare = typing.get_args(kind)[0] if typing.get_origin(kind) in (typing.Required, typing.NotRequired) else kind
         found.append(pa.field(name, arrow_type(bare)))
@@ -145,5 +145,5 @@ def _unknown(python_type: Any, why: str | None = None) -> ConfigError:
         "schema.python_type",
         f"`{getattr(python_type, '__name__', python_type)}` has no Arrow type",
         cause=why,
-        fix="use int, float, str, bool, bytes, datetime, date, time, Decimal, list, dict, a dataclass, or Annotated[..., pa.TYPE]",
+        fix="use int, float, str, bool, bytes, datetime, Decimal, list, dict, a dataclass, or Annotated[..., pa.TYPE]",
     )

@@ -82,7 +82,7 @@ def wrong_type(field: pa.Field, given: Any, index: int, value: Any) -> ConfigErr
 
 
 def first_bad(count: int, attempt: Callable[[int, int], Any]) -> int:
-    """The first of ``count`` values that ``attempt(start, stop)`` fails for; it fails for any stretch that holds one."""
+    """The first of ``count`` values for which ``attempt(start, stop)`` fails, as it does for any stretch with one."""
     start, stop = 0, count
     while stop - start > 1:
         middle = (start + stop) // 2
@@ -125,7 +125,7 @@ def cast_array(array: pa.Array, type: pa.DataType) -> pa.Array:
         return array if str(array.type) == str(type) else array.cast(type)
     if pa.types.is_null(array.type):
         return pa.nulls(len(array), type)
-    if isinstance(array.type, pa.ExtensionType) or isinstance(array.type, pa.BaseExtensionType):
+    if isinstance(array.type, pa.BaseExtensionType):
         return cast_array(array.storage, type)
     if isinstance(type, pa.BaseExtensionType):
         return pa.ExtensionArray.from_storage(type, cast_array(array, type.storage_type))
@@ -165,7 +165,8 @@ def _is_nested(type: pa.DataType) -> bool:
 
     kind = type.value_type
     view = pa.types.is_list_view(type) or pa.types.is_large_list_view(type)
-    return view or pa.types.is_struct(kind) or pa.types.is_dictionary(kind) or (_is_list(kind) and _is_nested(kind))
+    nested = pa.types.is_struct(kind) or pa.types.is_dictionary(kind) or (_is_list(kind) and _is_nested(kind))
+    return bool(view or nested)
 
 
 def _is_list(type: pa.DataType) -> bool:
@@ -173,7 +174,7 @@ def _is_list(type: pa.DataType) -> bool:
 
     is_ = pa.types
     plain = is_.is_list(type) or is_.is_large_list(type) or is_.is_fixed_size_list(type)
-    return plain or is_.is_list_view(type) or is_.is_large_list_view(type)
+    return bool(plain or is_.is_list_view(type) or is_.is_large_list_view(type))
 
 
 def _value_type(type: pa.DataType) -> pa.DataType:
@@ -197,17 +198,17 @@ def _families() -> tuple[tuple[Callable[[Any], bool], Callable[[Any], bool]], ..
     from pyarrow import types as is_
 
     def number(kind: Any) -> bool:
-        return is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind)
+        return bool(is_.is_integer(kind) or is_.is_floating(kind) or is_.is_decimal(kind))
 
     def text(kind: Any) -> bool:
-        return is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind)
+        return bool(is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind))
 
     def raw(kind: Any) -> bool:
         sized = is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_fixed_size_binary(kind)
         return bool(sized or is_.is_binary_view(kind))
 
     def day(kind: Any) -> bool:
-        return is_.is_date(kind) or (is_.is_timestamp(kind) and kind.tz is None)
+        return bool(is_.is_date(kind) or (is_.is_timestamp(kind) and kind.tz is None))
 
     return (
         (number, number),

@@ -132,17 +132,20 @@ def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]
 
 
 def _model_field(known: Field) -> tuple[Any, Any]:
-    from pydantic import Field as ModelField
+    import pydantic
 
+    model_field: Any = pydantic.Field
     annotation = pydantic_type(known.annotation)
     needless = known.default is None or (known.required and known.when is not None)
-    extra = {"x-advanced": True} if known.advanced else {}
+    extra: dict[str, Any] = {"x-advanced": True} if known.advanced else {}
     extra |= {"x-dynamic-choices": True} if callable(known.choices) else {}
     extra |= {"x-when": dict(known.when)} if isinstance(known.when, Mapping) else {}
     extra |= {"enum": list(known.choices)} if known.choices is not None and not callable(known.choices) else {}
-    default = None if needless else known.default
-    described: Any = ModelField(
-        default, description=known.help or None, json_schema_extra=extra or None, **dict(known.bounds)
+    described = model_field(
+        None if needless else known.default,
+        description=known.help or None,
+        json_schema_extra=extra or None,
+        **dict(known.bounds),
     )
     return (annotation | None if needless else annotation), described
 
@@ -171,20 +174,33 @@ def _checked(
     from pydantic import ValidationError
 
     unknown = [_unknown(name, fields) for name in given if name not in fields]
+    meant = {problem.details["meant"] for problem in unknown}
     known = {name: value for name, value in given.items() if name in fields}
     try:
         checked = model(**known)
     except ValidationError as error:
-        return {}, [*unknown, *problems_of(error, known, model)]
+        wrong = problems_of(error, known, model)
+        return {}, [*unknown, *(each for each in wrong if (each.code, each.pointer) not in _follow(meant))]
     values = {name: getattr(checked, name) for name in fields}
     problems = [problem for name in fields if (problem := _misplaced(fields[name], values, known)) is not None]
     return values, [*unknown, *problems]
 
 
+def _follow(meant: set[Any]) -> set[tuple[str, str]]:
+    """The problems that a misspelt name brings with it: the field that was meant is missing."""
+    return {("config.missing", f"/{name}") for name in meant}
+
+
 def _unknown(name: str, fields: Mapping[str, Field]) -> Problem:
     guess = nearest(name, fields)
-    fix = f"write `{guess}`" if guess else _known(fields)
-    return Problem("config.unknown_field", f"there is no field `{name}`", pointer=f"/{name}", cause=_known(fields), fix=fix)
+    return Problem(
+        "config.unknown_field",
+        f"there is no field `{name}`",
+        pointer=f"/{name}",
+        cause=_known(fields),
+        fix=f"write `{guess}`" if guess else f"remove `{name}`",
+        details={"meant": guess},
+    )
 
 
 def _known(fields: Mapping[str, Field]) -> str:
@@ -192,17 +208,26 @@ def _known(fields: Mapping[str, Field]) -> str:
 
 
 def _misplaced(known: Field, values: Mapping[str, Any], given: Mapping[str, Any]) -> Problem | None:
-    """A value that does not go with the others: it has no meaning here, is missing here, or is not one of the choices."""
+    """A value that does not go with the others: without a meaning here, missing here, or not one of the choices."""
     pointer, value = f"/{known.name}", values[known.name]
     if not known.applies(values):
         if known.name not in given or value == known.default:
             return None
         where = _condition(known)
         return Problem(
-            "config.not_applicable", f"`{known.name}` has no meaning here{where}", pointer=pointer, fix=f"remove `{known.name}`"
+            "config.not_applicable",
+            f"`{known.name}` has no meaning here{where}",
+            pointer=pointer,
+            fix=f"remove `{known.name}`",
         )
     if known.required and known.name not in given:
-        return Problem("config.missing", f"`{known.name}` is missing", pointer=pointer, cause=known.help or None, fix=f"add `{known.name}`")
+        return Problem(
+            "config.missing",
+            f"`{known.name}` is missing",
+            pointer=pointer,
+            cause=known.help or None,
+            fix=f"add `{known.name}`",
+        )
     choices = known.choices_for(values)
     if choices is None or value is None:
         return None

@@ -37,6 +37,8 @@ _EXPECTED = {
     "none": "null",
     "enum": "one of the allowed values",
 }
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _BOUNDS = {
     "greater_than_equal": "at least {ge}",
     "greater_than": "more than {gt}",
@@ -67,79 +69,104 @@ def _place(loc: Sequence[Any], given: Any, kind: str) -> list[str | int]:
     value = given
     for index, part in enumerate(loc):
         last = index == len(loc) - 1
-        if isinstance(part, str) and isinstance(value, Mapping) and part in value:
+        if _holds(value, part):
             value = value[part]
-        elif isinstance(part, int) and isinstance(value, (list, tuple)) and part < len(value):
-            value = value[part]
-        elif index and not (last and kind in ("missing", "missing_argument")):
+        elif index and not (last and kind in _MISSING):
             continue
         place.append(part)
     return place
+
+
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(part, int):
+        return isinstance(value, (list, tuple)) and part < len(value)
+    return isinstance(value, Mapping) and part in value
 
 
 def _problem(item: Any, place: list[str | int], given: Mapping[str, Any], model: type[BaseModel]) -> Problem:
     kind: str = item["type"]
     name = f"`{place[-1]}`" if isinstance(place[-1], str) else f"item {place[-1]} of `{_owner(place)}`"
     pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
-    shown = _shown(item.get("input"))
-    context = item.get("ctx") or {}
-    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+    if kind in _MISSING:
         return Problem("config.missing", f"{name} is missing", pointer=pointer, fix=f"add {name}")
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = _siblings(model, place)
-        guess = nearest(str(place[-1]), known)
-        cause = f"known fields are {', '.join(f'`{other}`' for other in known)}" if known else None
-        fix = f"write `{guess}`" if guess else f"remove {name}"
-        return Problem("config.unknown_field", f"there is no field {name}", pointer=pointer, cause=cause, fix=fix)
+    if kind in _UNKNOWN:
+        return _unknown(name, pointer, str(place[-1]), _siblings(model, place))
+    if kind == "union_tag_not_found":
+        fix = "add `type`, which says what it is"
+        return Problem("config.missing", f"`type` of {name} is missing", pointer=pointer, fix=fix)
+    context = item.get("ctx") or {}
+    if kind == "union_tag_invalid":
+        tag = str(context["tag"])
+        return _choice(f"`type` of {name}", f"`{tag}`", tag, context["expected_tags"], f"{pointer}/type")
+    value = item.get("input")
+    shown = _shown(value)
+    if kind in ("literal_error", "enum"):
+        return _choice(name, shown, str(value), context["expected"], pointer)
+    cause = f"it is {shown}"
     if kind in _BOUNDS:
         wanted = _BOUNDS[kind].format(**context)
-        return Problem("config.bound", f"{name} must be {wanted}", pointer=pointer, cause=f"it is {shown}", fix=f"give a value that is {wanted}")
-    if kind in ("literal_error", "enum"):
-        return _choice(name, item, pointer, shown)
-    if kind == "union_tag_invalid":
-        tags = context["expected_tags"].replace("'", "`")
-        guess = nearest(str(context["tag"]), [tag.strip(" `") for tag in tags.split(",")])
-        fix = f"write `type: {guess}`" if guess else f"write one of {tags}"
-        return Problem("config.choice", f"the `type` of {name} cannot be `{context['tag']}`", pointer=pointer + "/type", cause=f"it is one of {tags}", fix=fix)
-    if kind == "union_tag_not_found":
-        return Problem("config.missing", f"`type` of {name} is missing", pointer=pointer, fix="add `type`, which says what it is")
+        fix = f"give a value that is {wanted}"
+        return Problem("config.bound", f"{name} must be {wanted}", pointer=pointer, cause=cause, fix=fix)
     if kind in ("value_error", "assertion_error"):
         said = str(context.get("error") or item["msg"])
-        return Problem("config.value", f"{name}: {said}", pointer=pointer, cause=f"it is {shown}", fix=said[:1].upper() + said[1:] if said.startswith("expected") else None)
-    return _wrong_type(name, item, pointer, shown)
+        wanted = said.removeprefix("expected ").partition(", not ")[0] if said.startswith("expected ") else ""
+        fix = f"give {wanted}" if wanted else "change the value"
+        return Problem("config.value", f"{name}: {said}", pointer=pointer, cause=cause, fix=fix)
+    return _wrong_type(name, item, pointer, cause)
 
 
-def _wrong_type(name: str, item: Any, pointer: str, shown: str) -> Problem:
-    kind: str = item["type"]
-    stem = kind
+def _unknown(name: str, pointer: str, written: str, known: list[str]) -> Problem:
+    guess = nearest(written, known)
+    return Problem(
+        "config.unknown_field",
+        f"there is no field {name}",
+        pointer=pointer,
+        cause=f"known fields are {', '.join(f'`{other}`' for other in known)}" if known else None,
+        fix=f"write `{guess}`" if guess else f"remove {name}",
+    )
+
+
+def _wrong_type(name: str, item: Any, pointer: str, cause: str) -> Problem:
+    stem: str = item["type"]
     while stem and stem not in _EXPECTED:
         stem = stem.rpartition("_")[0]
     expected = _EXPECTED.get(stem)
     if expected is None:
-        return Problem("config.value", f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}", pointer=pointer, cause=f"it is {shown}")
-    fix = f"write {expected}"
-    if stem == "string" and isinstance(item.get("input"), (int, float, bool)):
-        fix = f"put it into quotes: {str(item['input'])!r}" if not isinstance(item["input"], bool) else "put it into quotes"
-    return Problem("config.type", f"{name} must be {expected}", pointer=pointer, cause=f"it is {shown}", fix=fix, details={"expected": expected})
+        said = f"{name}: {item['msg'][:1].lower()}{item['msg'][1:]}"
+        return Problem("config.value", said, pointer=pointer, cause=cause, fix="change the value")
+    value = item.get("input")
+    quoted = stem == "string" and isinstance(value, (int, float))
+    return Problem(
+        "config.type",
+        f"{name} must be {expected}",
+        pointer=pointer,
+        cause=cause,
+        fix="put it into quotes" if quoted else f"write {expected}",
+        details={"expected": expected},
+    )
 
 
-def _choice(name: str, item: Any, pointer: str, shown: str) -> Problem:
-    listed = item["ctx"]["expected"].replace("'", "`")
-    known = [word.strip(" `") for word in listed.replace(" or ", ", ").split(",")]
-    guess = nearest(str(item.get("input")), known)
-    fix = f"write `{guess}`" if guess else f"write {listed}"
-    return Problem("config.choice", f"{name} cannot be {shown}", pointer=pointer, cause=f"it is {listed}", fix=fix)
+def _choice(name: str, shown: str, written: str, expected: str, pointer: str) -> Problem:
+    known = [word.strip(" '`") for word in expected.replace(" or ", ", ").split(",")]
+    listed = ", ".join(f"`{word}`" for word in known)
+    guess = nearest(written, known)
+    fix = f"write `{guess}`" if guess else f"write one of {listed}"
+    return Problem(
+        "config.choice", f"{name} cannot be {shown}", pointer=pointer, cause=f"it is one of {listed}", fix=fix
+    )
 
 
 def _merged(problems: list[Problem]) -> Problem:
-    first = problems[0]
-    expected = [str(problem.details["expected"]) for problem in problems if "expected" in problem.details]
-    plain = first.at(details={})
-    if len(problems) == 1 or len(expected) < 2:
-        chosen = next((problem for problem in problems if "expected" not in problem.details), first)
-        return chosen.at(details={}) if len(problems) > 1 else plain
-    words = " or ".join(dict.fromkeys(expected))
-    return plain.at(message=first.message.replace(expected[0], words), fix=f"write {words}")
+    """One problem for all that is said of a place: only a union's members say several things."""
+    first = problems[0].at(details={})
+    words = list(dict.fromkeys(str(each.details["expected"]) for each in problems if "expected" in each.details))
+    other = [each for each in problems if "expected" not in each.details]
+    if other and len(problems) > 1:
+        return other[0]
+    if len(words) < 2:
+        return first
+    either = " or ".join(words)
+    return first.at(message=first.message.replace(words[0], either), fix=f"write {either}")
 
 
 def _siblings(model: type[BaseModel], place: list[str | int]) -> list[str]:
@@ -152,7 +179,11 @@ def _siblings(model: type[BaseModel], place: list[str | int]) -> list[str]:
 
 
 def _inside(spot: dict[str, Any], part: str | int, whole: dict[str, Any]) -> list[dict[str, Any]]:
-    inner = spot.get("items") if isinstance(part, int) else spot.get("properties", {}).get(part, spot.get("additionalProperties"))
+    inner = (
+        spot.get("items")
+        if isinstance(part, int)
+        else spot.get("properties", {}).get(part, spot.get("additionalProperties"))
+    )
     return _resolved(inner, whole) if isinstance(inner, dict) else []
 
 

@@ -1,11 +1,13 @@
-"""Annotations as pydantic should read them from a flow file: no surprises in conversion, unions told apart by ``type``."""
+"""Annotations as they are read from a flow file: no surprises in conversion, unions told apart by ``type``."""
 
 from __future__ import annotations
 
+import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Annotated, Any, Literal, Union
 
 
@@ -70,9 +72,13 @@ def _union(members: tuple[Any, ...]) -> Any:
     if len(real) > 1 and all(_has_tag(member) for member in real):
         from pydantic import Discriminator
 
-        tagged: Any = Annotated[Union[tuple(pydantic_type(member) for member in real)], Discriminator("type")]
-        return Union[tagged, None] if len(real) < len(members) else tagged
-    return Union[tuple(pydantic_type(member) for member in members)]
+        tagged: Any = Annotated[_either(real), Discriminator("type")]
+        return tagged | None if len(real) < len(members) else tagged
+    return _either(members)
+
+
+def _either(members: Sequence[Any]) -> Any:
+    return reduce(operator.or_, (pydantic_type(member) for member in members))
 
 
 def _has_tag(member: Any) -> bool:
@@ -86,11 +92,13 @@ def _has_tag(member: Any) -> bool:
 
 def _typed_dict(annotation: Any) -> Any:
     """The same TypedDict made by typing_extensions, which pydantic needs on Python 3.11."""
-    from typing_extensions import NotRequired, Required, TypedDict
+    from typing_extensions import TypedDict
 
     hints = typing.get_type_hints(annotation, include_extras=True)
     columns = {
-        name: (Required if name in annotation.__required_keys__ else NotRequired)[pydantic_type(_bare(kind))]
+        name: (typing.Required if name in annotation.__required_keys__ else typing.NotRequired)[
+            pydantic_type(_bare(kind))
+        ]
         for name, kind in hints.items()
     }
     return TypedDict(annotation.__name__, columns)  # type: ignore[operator]

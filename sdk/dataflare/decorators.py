@@ -7,6 +7,7 @@ ordinary function; its component class is ``function.__dataflare__``.
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar, overload
 
@@ -27,6 +28,7 @@ _OPERATIONS = {
     "command": "call",
     "notifier": "notify",
 }
+
 
 @overload
 def source(function: F, /) -> F: ...
@@ -82,7 +84,10 @@ def processor(
     lanes: int | None = None,
 ) -> Callable[[F], F]: ...
 def processor(function: Any = None, /, **declared: Any) -> Any:
-    """Make a processor of a function of ``batch``, of ``row`` (``each="row"``) or of ``key`` and ``state`` (``each="key"``)."""
+    """Make a processor of a function.
+
+    It takes a ``batch``, or a ``row`` (``each="row"``), or a ``key`` with its rows and ``state`` (``each="key"``).
+    """
     return _decorated("processor", function, declared)
 
 
@@ -178,7 +183,9 @@ def _component(kind: str, function: Callable[..., Any], declared: dict[str, Any]
     }
     _check_passed(kind, function)
     _move_settings(function, body)
-    return type(base)(function.__name__, (base,), body, **{"name": normalise(function.__name__), **declared})
+    keywords = {"name": normalise(function.__name__), **declared}
+    made: type = types.new_class(function.__name__, (base,), keywords, lambda namespace: namespace.update(body))
+    return made
 
 
 def _check_passed(kind: str, function: Callable[..., Any]) -> None:
@@ -193,10 +200,11 @@ def _check_passed(kind: str, function: Callable[..., Any]) -> None:
         if parameter.kind is parameter.KEYWORD_ONLY or kind in PASSED_TO_CALLS:
             continue
         if name not in passed and resource_named(function, name) is None:
+            where = f"`{function.__qualname__}` in {function.__module__}"
             raise ConfigError.of(
                 "plugin.parameter",
                 f"`{name}` is not passed by the engine: put it after `*`",
-                cause=f"`{function.__qualname__}` in {function.__module__}: the engine passes {', '.join(sorted(passed))}",
+                cause=f"{where}: the engine passes {', '.join(sorted(passed))}",
                 fix=f"def {function.__name__}(..., *, {name}, ...)",
             )
 

@@ -70,11 +70,12 @@ def field(
     advanced: bool = False,
     **bounds: Any,
 ) -> Any:
-    """Describe a configuration field: ``rows: int = field(default=10_000, help="Rows asked for at a time.", ge=1)``.
+    """Describe a configuration field: ``rows: int = field(default=10_000, help="Rows at a time.", ge=1)``.
 
     ``choices``: the values allowed, or a function of the half-filled configuration that gives them. ``when``: the field
     has a meaning only there (``{"format": "csv"}``, or a function of the configuration). ``was``: older names, still
-    accepted. ``advanced``: left out of short help. Bounds: ge, gt, le, lt, multiple_of, min_length, max_length, pattern.
+    accepted. ``advanced``: left out of short help. ``bounds``: ge, gt, le, lt, multiple_of, min_length, max_length,
+    pattern.
     """
     unknown = [name for name in bounds if name not in BOUNDS]
     if unknown:

@@ -1,4 +1,4 @@
-"""The one form of each Arrow type that batches move in, so that schemas from Polars, DuckDB and pyarrow compare equal."""
+"""The one form of each Arrow type that batches move in: schemas from Polars, DuckDB and pyarrow compare equal."""
 
 from __future__ import annotations
 
@@ -60,5 +60,7 @@ def _is_normal(field: pa.Field) -> bool:
     kind = field.type
     same = normal_type(kind)
     foreign = field.metadata is not None and any(key.startswith(b"_PL_") for key in field.metadata)
+    if not field.nullable or foreign:
+        return False
     # Types that differ in the names of their children only are equal for Arrow, but not as text.
-    return field.nullable and not foreign and (same is kind or (same == kind and (kind.num_fields == 0 or str(same) == str(kind))))
+    return bool(same is kind or (same == kind and (kind.num_fields == 0 or str(same) == str(kind))))

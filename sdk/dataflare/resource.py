@@ -1,4 +1,4 @@
-"""What components share: a connection pool, a large model. One a process and configuration, opened late, closed properly."""
+"""What components share (a connection pool, a model): one a process and configuration, opened late, closed properly."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def resource(function: F) -> F:
             raise ConfigError.of(
                 "plugin.parameter",
                 f"`{name}` is not a resource: put it after `*`",
-                cause=f"a resource gets other resources before the `*`, and configuration after it: {function.__qualname__}",
+                cause=f"{function.__qualname__} gets other resources before the `*`, and configuration after it",
                 fix=f"def {function.__name__}(*, {name}, ...)",
             )
     function.__resource__ = True  # type: ignore[attr-defined]
@@ -72,7 +72,7 @@ class Resources:
         key = (function, *((name, _frozen(value)) for name, value in sorted(settings.items())))
         with self._lock:
             if self._closed:
-                raise ConfigError.of("resource.closed", f"the resource `{function.__name__}` is asked for after the end")
+                raise ConfigError.of("resource.closed", f"`{function.__name__}` is asked for after the end")
             lock = self._locks.setdefault(key, threading.RLock())
         with lock:
             if key not in self._open:

@@ -44,11 +44,9 @@ def parse_duration(text: str | float) -> float:
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
-def parse_bytes(text: str | int) -> int:
+def parse_bytes(text: str | float) -> int:
     """Bytes of a size: ``16MiB`` (1024s), ``1MB`` (1000s), ``512`` or a number of bytes. Raises ValueError."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return int(_not_negative(text))
-    if isinstance(text, float) and text.is_integer():
+    if isinstance(text, (int, float)) and not isinstance(text, bool) and text == text // 1:
         return int(_not_negative(text))
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text) if isinstance(text, str) else None
     if found is None:
@@ -56,7 +54,7 @@ def parse_bytes(text: str | int) -> int:
     number, unit = found.groups()
     if unit.lower() not in _SIZES:
         raise ValueError(f"unknown unit {unit!r} in {text!r}: use B, kB, MB, GB, KiB, MiB or GiB")
-    return round(float(number) * _SIZES[unit.lower()])
+    return round(float(number) * int(_SIZES[unit.lower()]))
 
 
 def _not_negative(number: float) -> float:
