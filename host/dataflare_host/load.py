@@ -117,8 +117,6 @@ def classes_of_file(path: Path) -> Classes:
 
 def verify_table(manifest: Manifest) -> list[Problem]:
     """Where a Python plugin's component table and its code differ; imports every module of the package."""
-    import pkgutil
-
     table = {
         (kind, name): str(target)
         for kind, listed in (manifest.components or {}).items()
@@ -130,10 +128,10 @@ def verify_table(manifest: Manifest) -> list[Problem]:
         pointer = f"/components/{kind}/{name}"
         problems.append(Problem("plugin.table_differs", message, file=manifest.file, pointer=pointer))
 
-    package = object_at(manifest.package, manifest)
-    modules = [package] + [
-        object_at(found.name, manifest) for found in pkgutil.walk_packages(package.__path__, f"{manifest.package}.")
-    ]
+    try:
+        modules = _modules(manifest)
+    except ConfigError as error:
+        return list(error.problems)
     defined = by_name(made for module in modules for made in components_in(module))
     for kind, name in defined.keys() - table.keys():
         differ(f"the code has the {kind} `{name}`, the table does not", kind, name)
@@ -149,6 +147,15 @@ def verify_table(manifest: Manifest) -> list[Problem]:
         if told is not None and told != made.spec.summary:
             differ(f"the manifest says {told!r}, the code {made.spec.summary!r}", kind, name)
     return problems
+
+
+def _modules(manifest: Manifest) -> list[ModuleType]:
+    """All modules of a plugin's package, imported."""
+    import pkgutil
+
+    package = object_at(manifest.package, manifest)
+    found = pkgutil.walk_packages(package.__path__, f"{manifest.package}.")
+    return [package, *(object_at(each.name, manifest) for each in found)]
 
 
 class Contributions:
