@@ -121,7 +121,7 @@ def _parameters(schema: Mapping[str, Any], *, arguments: bool = False) -> list[c
             options = {"is_flag": True}
         made.append(
             click.Option(
-                [f"--{name.replace('_', '-')}", name],
+                [f"--{name.rstrip('_').replace('_', '-')}", name],
                 **options,
                 required=name in required,
                 default=given.get("default"),

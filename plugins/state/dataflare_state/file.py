@@ -246,7 +246,7 @@ class File(Store, name="file"):
             except FileNotFoundError:
                 continue
             for letter in pieces.read_letters(content, after):
-                status: Any = view.status.get(letter.id, "waiting")
+                status: Any = view.status.get(letter.id, letter.status)
                 if status != "forgotten":
                     yield replace(letter, status=status)
             after = left[0].last
