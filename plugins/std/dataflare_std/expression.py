@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CLOCK_WORDS = frozenset(
-    "now current_date current_time current_timestamp localtime localtimestamp getdate sysdate".split()
+    ["now", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "getdate", "sysdate"]
 )
-ROW_CHANGING = frozenset({"Explode", "SubPlan", "Filter", "Slice", "Gather", "Sort", "SortBy", "Over", "Rolling", "Selector"})
+ROW_CHANGING = frozenset(
+    {"Explode", "SubPlan", "Filter", "Slice", "Gather", "Sort", "SortBy", "Over", "Rolling", "Selector"}
+)
 
 
 @dataclass(frozen=True)
 class Expression:
-    """One checked expression: ``text`` as written, ``roots`` the columns it reads, ``pointer`` its place in the configuration."""
+    """One checked expression: ``text`` as written, ``roots`` the columns it reads, ``pointer`` its place."""
 
     text: str
     pointer: str
@@ -129,8 +131,12 @@ def unknown_column(name: str, known: Iterable[str], pointer: str) -> Problem:
         "plan.unknown_column",
         f"there is no column `{name}`",
         pointer=pointer,
-        cause="the columns are " + ", ".join(f"`{known_name}`" for known_name in names) if names else "there are no columns",
-        fix=f"write `{near[0]}`" if near else "use one of these columns, or make it in an earlier step with std/compute",
+        cause="the columns are " + ", ".join(f"`{known_name}`" for known_name in names)
+        if names
+        else "there are no columns",
+        fix=f"write `{near[0]}`"
+        if near
+        else "use one of these columns, or make it in an earlier step with std/compute",
         details={"column": name, "columns": names},
     )
 
@@ -184,7 +190,7 @@ def _out_of_scope(text: str, pointer: str, cause: str) -> Problem:
         "config.expression_scope",
         f"`{text}` cannot be computed from one row: {cause}",
         pointer=pointer,
-        cause="rows arrive in batches, so a result that depends on other rows or on the time would change with the batch",
+        cause="rows arrive in batches: a result that depends on other rows or on the time would change with them",
         fix="use only the columns of the row; sums and counts belong in a keyed or window step",
     )
 

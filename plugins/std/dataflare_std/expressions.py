@@ -48,7 +48,7 @@ class Relational:
         return self._program(batch.schema).run_or_reject(batch)
 
     def _program(self, schema: pa.Schema) -> Program:
-        known = self.__dict__.setdefault("_programs", [])
+        known: list[Program] = self.__dict__.setdefault("_programs", [])
         for program in known:
             if program.input is schema or program.input.equals(schema, check_metadata=True):
                 return program
@@ -63,7 +63,9 @@ class Relational:
 class Filter(Relational, Processor, cardinality="filter"):
     """Keep the rows for which a SQL condition is true; where it is false or null the row is dropped."""
 
-    where: Expr = field(help="The condition over the columns of a row, for example `temperature > 20 and status = 'ok'`.")
+    where: Expr = field(
+        help="The condition over the columns of a row, for example `temperature > 20 and status = 'ok'`."
+    )
 
     @cached_property
     def relation(self) -> tuple[Operation, ...]:

@@ -28,7 +28,9 @@ class Generate(Source[int], replay="position"):
     """Make up rows: for trying things out, for tests and for measuring. The same rows come again in a replay."""
 
     rows: int | None = field(default=None, help="How many rows; without it they never end.", ge=0)
-    rate: str | None = field(default=None, help="At most so many rows: `1000/s`, `5/m`; without it as fast as they are taken.")
+    rate: str | None = field(
+        default=None, help="At most so many rows: `1000/s`, `5/m`; without it as fast as they are taken."
+    )
     columns: dict[str, str] = field(
         default=DEFAULT_COLUMNS,
         help="Column name → how to make it: `sequence(start, step)`, `int(low, high)`, `float(low, high)`, "
@@ -36,7 +38,9 @@ class Generate(Source[int], replay="position"):
         min_length=1,
     )
     seed: int = field(default=0, help="Another seed gives other values.", ge=0)
-    parts: int = field(default=1, help="Into how many splits the rows are dealt out, to be read in parallel.", ge=1, le=1024)
+    parts: int = field(
+        default=1, help="Into how many splits the rows are dealt out, to be read in parallel.", ge=1, le=1024
+    )
 
     @cached_property
     def made(self) -> dict[str, tuple[Made, Bits]]:
@@ -132,7 +136,11 @@ def _rate(text: str) -> float:
             raise ValueError("the rate must be above zero")
     except (ValueError, ZeroDivisionError) as error:
         raise ConfigError.of(
-            "generate.rate", f"`{text}` is not a rate", pointer="/rate", cause=str(error), fix="write for example `1000/s` or `5/m`"
+            "generate.rate",
+            f"`{text}` is not a rate",
+            pointer="/rate",
+            cause=str(error),
+            fix="write for example `1000/s` or `5/m`",
         ) from None
     return rate
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -151,10 +151,10 @@ def _time(given: list[str]) -> Made:
     import pyarrow.compute as pc
 
     _at_most(2, given)
-    start = datetime.fromisoformat(given[0]) if given else datetime(2026, 1, 1, tzinfo=timezone.utc)
+    start = datetime.fromisoformat(given[0]) if given else datetime(2026, 1, 1, tzinfo=UTC)
     if start.tzinfo is None:
-        start = start.replace(tzinfo=timezone.utc)
-    first = (start - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()
+        start = start.replace(tzinfo=UTC)
+    first = (start - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
     step = round(parse_duration(given[1] if len(given) > 1 else "1s") * 1e6)
     kind = pa.timestamp("us", "UTC")
     return Made(kind, lambda rows, bits: pc.add(pc.multiply(rows, step), round(first * 1e6)).cast(kind))
@@ -182,7 +182,9 @@ def _range(given: list[str]) -> tuple[float, float]:
 
 def _at_most(most: int, given: list[str]) -> None:
     if len(given) > most:
-        raise ValueError(f"it takes at most {most} values, not {len(given)}" if most else "it takes nothing in brackets")
+        raise ValueError(
+            f"it takes at most {most} values, not {len(given)}" if most else "it takes nothing in brackets"
+        )
 
 
 def _number(value: int) -> pa.UInt64Scalar:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dataflare import Batch, ConfigError, Problem
 from dataflare_std.expression import Expression, ExpressionFailed, unknown_column
@@ -103,7 +103,7 @@ class Program:
             elif isinstance(operation, Project):
                 columns = {new: columns[old] for new, old in operation.columns.items()}
         made = _record_batch(columns, self.output, rows)
-        origin = batch.origin
+        origin: Any = batch.origin
         if kept is not None and origin is not False:
             origin = kept.view(pa.int64()) if origin is None else origin.take(kept)
         return Batch(made, batch.envelope, origin=origin, ledger=batch.ledger)
@@ -132,7 +132,7 @@ class Program:
 
 
 def check_condition(condition: Expression, schema: pa.Schema, open: bool = False) -> None:
-    """Raises ConfigError (``plan.unknown_column``, ``plan.expression_type``) unless it is true, false or null on each row."""
+    """Raises ConfigError (``plan.unknown_column``, ``plan.expression_type``) unless it is true, false or null."""
     import pyarrow as pa
 
     if open and any(schema.get_field_index(name) < 0 for name in condition.roots):
@@ -144,7 +144,9 @@ def check_condition(condition: Expression, schema: pa.Schema, open: bool = False
             f"`{condition.text}` is not a condition: it gives {kind}",
             pointer=condition.pointer,
             cause="a condition is true, false or null",
-            fix=f"compare it with something, for example `{condition.text} > 0`" if _number(kind) else "compare it with something",
+            fix=f"compare it with something, for example `{condition.text} > 0`"
+            if _number(kind)
+            else "compare it with something",
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from dataflare import Batch, ConfigError, Expr, Processor, Schema, field
+from dataflare import Batch, ConfigError, Expr, Problem, Processor, Schema, field
 from dataflare_std.expression import Expression, ExpressionFailed, parsed
 from dataflare_std.relation import check_condition
 
@@ -17,7 +17,7 @@ class Validate(Processor, cardinality="filter"):
     """Reject the rows that break a rule, with the rule's code; all others pass unchanged."""
 
     rules: dict[str, Expr] = field(
-        help="Code → the condition that must hold, for example `hot.impossible: temperature < 200`; null counts as broken. "
+        help="Code → the condition that must hold, such as `too_hot: temperature < 200`; null counts as broken. "
         "Of several broken rules the first one names the reject.",
         min_length=1,
     )
@@ -29,7 +29,7 @@ class Validate(Processor, cardinality="filter"):
 
     def plan(self, schema: Schema) -> Schema:
         """The schema as it is. Raises ConfigError for rules that are no conditions on it."""
-        problems = []
+        problems: list[Problem] = []
         for condition in self.conditions.values():
             try:
                 check_condition(condition, schema.arrow, schema.open)
