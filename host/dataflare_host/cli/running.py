@@ -63,7 +63,7 @@ def run(
             emit(plan.as_json())
             return 0
         if from_start:
-            plan = replace(plan, options={**plan.options, "from_start": again or True})
+            plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
         outcome = _run(plan, quiet)
     except Exception as error:
         if not as_json:
