@@ -21,6 +21,7 @@ from dataflare.state import declared_states
 from dataflare_host.checkpoint import Checkpoint, Letter
 from dataflare_host.layout import Region
 from dataflare_host.plan import MAIN, Edge, StepPlan
+from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain, Route
 from dataflare_pipeline.chains import ChainPlan, cut
 from dataflare_pipeline.gate import SchemaGate
@@ -64,6 +65,7 @@ class Builder:
         """By head of chain."""
         self.schemas: dict[tuple[str, str], Schema] = {}
         """What flows out of each output of the region's steps, as far as it is known."""
+        self.bound = EpochBound(self.plan.checkpoint.get("rows"), self.plan.checkpoint.get("bytes"))
         self._mail = mail
         self._on_problem = on_problem
         self._request_checkpoint = request_checkpoint
@@ -109,6 +111,7 @@ class Builder:
             gate,
             self._refusal(step),
             self.session.budget,
+            self.bound,
         )
         self.lanes.setdefault(step.name, []).append(lane)
         return lane
@@ -140,6 +143,7 @@ class Builder:
             gate,
             refusal,
             self.session.budget,
+            self.bound,
         )
         self.lanes[name] = [lane]
         return lane
@@ -255,8 +259,8 @@ class Builder:
     def _open_processor(self, operator: ProcessorOp) -> None:
         inputs = self._inputs(operator.first)
         if inputs:
-            for output, schema in operator.plan(inputs).items():
-                self.schemas[(operator.step, output)] = schema
+            planned = operator.plan(inputs)
+            self.schemas |= {(operator.step, output): schema for output, schema in planned.items() if not schema.open}
         operator.driver.open(self._resume(operator.step, operator.context.lane))
         if operator.state is not None:
             self._load_state(operator)

@@ -46,4 +46,4 @@ def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema
         driver.plan(inputs[""])
         return {}
     assert isinstance(driver, ProcessorDriver)
-    return {(name, output): schema for output, schema in driver.plan(inputs).items()}
+    return {(name, output): schema for output, schema in driver.plan(inputs).items() if not schema.open}

@@ -238,7 +238,7 @@ class RegionRun:
             if why in ("stop", "again"):
                 self._quiet(sources)
             last = why == "end" or (why == "stop" and self.session.final.is_set())
-            if why != "interval" or self._news(builder):
+            if last or self._evolving or self._news(builder):
                 self._epoch(builder, last)
             next_epoch = time.monotonic() + self._interval()
             self._answer(builder, sources)
@@ -262,13 +262,13 @@ class RegionRun:
                 return "end"
             if self.edits or self.replay_wanted:
                 return "again"
-            if self._evolving or self.wanted or self._hurry or self._full(builder):
+            if self._evolving or self.wanted or self._hurry or builder.bound.full:
                 self._hurry = False
                 return "asked"
             left = next_epoch - time.monotonic()
             if left <= 0:
                 return "interval"
-            self._mailbox.next(min(left, POLL) if self._decisions.pending or self._bounded() else left)
+            self._mailbox.next(min(left, POLL) if self._decisions.pending else left)
 
     def _epoch(self, builder: Builder, last: bool) -> None:
         """One epoch, from its barrier to its acknowledgement."""
@@ -283,6 +283,9 @@ class RegionRun:
                 self._mailbox.call(source, source.finish)
         barrier = Barrier(epoch, last)
         by_lane = {source: source.inject(barrier) for source in sources}
+        builder.bound.reset()
+        for source in sources:
+            source.inbox.wake()
         reports = [*by_lane.values(), *self._collect(builder, epoch)]
         made, changes = compose(self.checkpoint, self.session.plan, epoch, reports, builder.books, last)
         for sink in self._sinks(builder):
@@ -373,17 +376,6 @@ class RegionRun:
                 self._mailbox.next(POLL)
         for source in sources:
             source.hold()
-
-    def _full(self, builder: Builder) -> bool:
-        bounds = self.session.plan.checkpoint
-        rows, size = bounds.get("rows"), bounds.get("bytes")
-        if not (rows or size):
-            return False
-        delivered = [source.delivered for source in self._sources(builder)]
-        return bool((rows and sum(d[0] for d in delivered) >= rows) or (size and sum(d[1] for d in delivered) >= size))
-
-    def _bounded(self) -> bool:
-        return bool(self.session.plan.checkpoint.get("rows") or self.session.plan.checkpoint.get("bytes"))
 
     def _interval(self) -> float:
         return float(self.session.plan.checkpoint.get("interval") or 1.0)

@@ -36,15 +36,15 @@ class FlowRunner:
         self.started = time.monotonic()
         self.state = "starting"
         self.problem: Problem | None = None
-        self._stops = 0
+        self._begun = threading.Event()
         self._commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "status": lambda args: self.status(),
             "stop": lambda args: self._stop(final=False),
             "drain": lambda args: self._stop(final=bool(args.get("final"))),
             "abort": lambda args: self._abort(),
-            "checkpoint": lambda args: self._checkpoint(),
-            "edit": self._edit,
-            "replay": self._replay,
+            "checkpoint": self._once_begun(lambda args: self._checkpoint()),
+            "edit": self._once_begun(self._edit),
+            "replay": self._once_begun(self._replay),
         }
 
     def run(self) -> Outcome:
@@ -95,6 +95,7 @@ class FlowRunner:
                 run.replaying = None if replay is None else Wanted.of(replay)
             self._start_anew(store, leases)
             self.state = "running"
+            self._begun.set()
             self.session.host.emit(Event("flow.started", self.session.plan.name))
             threads = [
                 threading.Thread(target=self._supervise, args=(layout.regions[name], endings), name=f"region-{name}")
@@ -151,8 +152,19 @@ class FlowRunner:
 
     # --- commands ----------------------------------------------------------------------------------
 
+    def _once_begun(
+        self, command: Callable[[dict[str, Any]], dict[str, Any]]
+    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+        """A command that needs the regions: it waits for them. Raises StateError where the flow does not get there."""
+
+        def waiting(args: dict[str, Any]) -> dict[str, Any]:
+            if not self._begun.wait(ANSWER_WITHIN) or self.state in ("finished", "stopped", "failed"):
+                raise StateError.of("run.not_running", f"the flow `{self.session.plan.name}` is not running")
+            return command(args)
+
+        return waiting
+
     def _stop(self, *, final: bool) -> dict[str, Any]:
-        self._stops += 1
         if final:
             self.session.final.set()
         self.session.stopping.set()
@@ -197,6 +209,7 @@ class FlowRunner:
 
     def _outcome(self, status: str, problems: tuple[Problem, ...]) -> Outcome:
         self.state = status
+        self._begun.set()
         self.problem = problems[0] if problems else None
         rows, steps = totals(self)
         outcome = Outcome(

@@ -19,6 +19,7 @@ from dataflare.split import Demand, Json, Split
 from dataflare_host.checkpoint import SplitState
 from dataflare_host.kinds import Budget
 from dataflare_host.plan import MAIN
+from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Closed, Watermark
 from dataflare_pipeline.gate import SchemaGate
@@ -80,6 +81,7 @@ class SourceLane(Lane):
         gate: SchemaGate,
         refusal: Refusal,
         budget: Budget,
+        bound: EpochBound,
     ) -> None:
         super().__init__(step, number, chain, mail)
         self.driver = driver
@@ -88,13 +90,12 @@ class SourceLane(Lane):
         """Rows were taken from the source that are not delivered yet."""
         self.dirty = False
         """Something was delivered, or a position moved, since the last barrier."""
-        self.delivered = (0, 0)
-        """Rows and bytes handed over since the last barrier."""
         self.rounds: Iterator[tuple[list[Split], Json]] | None = None
         self._reads = reads
         self._gate = gate
         self._refusal = refusal
         self._budget = budget
+        self._bound = bound
         self._held = True
         self._active: dict[str, Active] = {}
         self._ended: dict[str, SplitState] = {}
@@ -116,7 +117,7 @@ class SourceLane(Lane):
             for split in report.splits:
                 if (mark := self.book.watermark_of(split)) is not None:
                     report.watermarks[f"{self.step}/{split}"] = mark
-            self.dirty, self.delivered = False, (0, 0)
+            self.dirty = False
             return report
 
     def hold(self) -> None:
@@ -129,10 +130,15 @@ class SourceLane(Lane):
         self.inbox.wake()
 
     def finish(self) -> None:
-        """The input has ended: flush the fused steps. In the lane's thread."""
+        """The input has ended: flush the fused steps, held or not. In the lane's thread."""
         work = Work()
         self.chain.end(work)
-        self.deliver(work)
+        held, self._held = self._held, False
+        self._bound.reset()
+        try:
+            self.deliver(work)
+        finally:
+            self._held = held
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -158,7 +164,7 @@ class SourceLane(Lane):
         return self.dirty or super().has_news()
 
     def before_delivery(self) -> None:
-        self.serve_until(lambda: not self._held)
+        self.serve_until(lambda: not self._held and not self._bound.full)
 
     def _rest(self) -> None:
         """Nothing to read now: look for new splits, stay reachable."""
@@ -269,8 +275,8 @@ class SourceLane(Lane):
     def _move(self, active: Active, position: Json | NoPosition, ended: bool, size: tuple[int, int] | None) -> None:
         """The position follows the rows, under the lock that a barrier takes too. ``size``: rows and bytes given."""
         state, gave = active.state, size is not None
-        if size is not None:
-            self.delivered = self.delivered[0] + size[0], self.delivered[1] + size[1]
+        if size is not None and self._bound.add(*size):
+            self.tell(None)
         if self._seen is not None:
             self.book.advance(state.id, self._seen)
             self._seen = None

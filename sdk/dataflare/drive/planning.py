@@ -83,7 +83,7 @@ def _run_on_nothing(driver: ProcessorDriver, name: str, schema: Schema) -> dict[
     ctx.state, ctx.timers = MemoryState(), MemoryTimers(driver.columns)
     try:
         given = list(driver.results(driver.start("process", **driver.given(batch, name))))
-        return {output: normalised(Schema(Batch.of(rows).schema)) for output, rows in named(given)}
+        return {output: _typed(normalised(Schema(Batch.of(rows).schema)), schema) for output, rows in named(given)}
     except (Reject, Retry, PermissionDenied):
         return {}
     except DataflareError:
@@ -94,6 +94,15 @@ def _run_on_nothing(driver: ProcessorDriver, name: str, schema: Schema) -> dict[
         raise _refused(driver, schema, error) from error
     finally:
         ctx.state, ctx.timers = kept
+
+
+def _typed(found: Schema, input: Schema) -> Schema:
+    """What a dry run says of the types: nothing, where lists without values left a column without one."""
+    import pyarrow as pa
+
+    untyped = [column.name for column in found if pa.types.is_null(column.type)]
+    known = all(name in input and pa.types.is_null(input.type(name)) for name in untyped)
+    return found if known else Schema(open=True)
 
 
 def _tells_of_types(driver: ProcessorDriver, error: Exception) -> bool:
