@@ -25,7 +25,7 @@ def inspect(
 ) -> Json:
     """Show what a flow keeps: epoch, splits with positions, tokens, counts, schemas, history, lease."""
     with kept_of(host, flow) as kept:
-        regions = [_region(kept, region, epoch) for region in kept.regions()]
+        regions = {region: _region(kept, region, epoch) for region in kept.regions()}
         waiting = Counter(letter.status for letter in kept.store.letters(kept.flow, status=None))
         return {"flow": kept.flow, "store": kept.uses, "letters": dict(waiting), "regions": regions}
 
@@ -90,7 +90,7 @@ def _region(kept: Kept, region: str, epoch: int | None) -> Json:
         )
     history = [asdict(info) for info in kept.store.history(kept.flow, region)]
     told = {} if found is None else _told(found)
-    return {"region": region, "lease": held, **told, "history": history}
+    return {"lease": held, **told, "history": history}
 
 
 def _told(checkpoint: Checkpoint) -> dict[str, Json]:

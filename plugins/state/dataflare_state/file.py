@@ -26,7 +26,7 @@ from dataflare_host.kinds import Store
 from dataflare_state import pieces, problems, records, rules
 from dataflare_state.numbers import Numbers
 from dataflare_state.pieces import Piece
-from dataflare_state.region import Disturbed, Region, View, beat_of, intact_epoch, move_beat
+from dataflare_state.region import Disturbed, Region, View, beat_of, intact_epoch, is_released, mark_released, move_beat
 
 MARK = "store"
 LAYOUT = 1
@@ -53,9 +53,8 @@ class File(Store, name="file"):
         with self._at(flow, region) as at:
             while newest := at.newest():
                 try:
-                    last = at.chain.places()[-1]
-                    released = last[1] > 0 and at.chain.head(last).kind == "release"
-                    return LeaseInfo(newest, at.chain.owner(newest), beat_of(at.folder, newest), released)
+                    beat, released = beat_of(at.folder, newest), is_released(at.folder, newest)
+                    return LeaseInfo(newest, at.chain.owner(newest), beat, released)
                 except FileNotFoundError:
                     continue
         return None
@@ -81,7 +80,8 @@ class File(Store, name="file"):
     def release(self, flow: str, region: str, fence: int) -> None:
         """Give the lease back."""
         with self._at(flow, region) as at:
-            at.append(fence, "release", {})
+            if at.holds(fence):
+                mark_released(at.folder, fence)
 
     def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
         """The last committed epoch, or a kept older one."""

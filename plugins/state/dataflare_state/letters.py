@@ -59,7 +59,7 @@ def drop(
     with kept_of(host, flow) as kept:
         chosen = [letter.id for letter in _waiting(kept, step, code, ids)]
         dropped = host.change("dlq.drop", kept.flow, lambda: kept.store.drop_letters(kept.flow, chosen))
-        return {"flow": kept.flow, "dropped": dropped}
+        return {"flow": kept.flow, "letters": dropped}
 
 
 @command(group="dlq", name="dlq.replay")
@@ -93,8 +93,8 @@ def _waiting(kept: Kept, step: str | None, code: str | None, ids: Ids) -> Iterat
 
 
 def _told(letter: Letter) -> dict[str, Json]:
-    named = ("id", "step", "code", "message", "epoch", "count", "input", "split", "place", "attempts", "status", "at")
-    return {**{name: getattr(letter, name) for name in named}, "rows": _rows(letter.rows)}
+    named = ("id", "step", "input", "code", "message", "plugin", "split", "place", "epoch", "attempts", "status", "at")
+    return {**{name: getattr(letter, name) for name in named}, "count": letter.count, "rows": _rows(letter.rows)}
 
 
 def _rows(content: bytes) -> Json:

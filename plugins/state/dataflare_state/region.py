@@ -22,7 +22,7 @@ from dataflare_state.pieces import Piece
 BASE_EVERY = 64
 """Records between two bases."""
 TRIES = 100
-NOTE, SEGMENT, BEAT = "note-", "segment-", "beat-"
+NOTE, SEGMENT, BEAT, RELEASED = "note-", "segment-", "beat-", "released-"
 
 
 class Disturbed(Exception):
@@ -269,8 +269,8 @@ class Region:
         self.chain.remove(place for place in places if name_of(place) not in named)
         for name in names:
             stale = name.startswith(SEGMENT) and name not in named
-            beat = name.startswith(BEAT) and int(name[len(BEAT) :]) < token
-            if stale or beat or name in notes or name.startswith(records.ASIDE):
+            older = name.startswith((BEAT, RELEASED)) and int(name.rpartition("-")[2]) < token
+            if stale or older or name in notes or name.startswith(records.ASIDE):
                 (self.folder / name).unlink(missing_ok=True)
 
 
@@ -285,6 +285,16 @@ def beat_of(folder: Path, token: int) -> int:
 def move_beat(folder: Path, token: int) -> None:
     """Move the heartbeat of a token; it need not survive a power cut, the owner does not either."""
     (folder / f"{BEAT}{token:010d}").write_text(str(beat_of(folder, token) + 1))
+
+
+def mark_released(folder: Path, token: int) -> None:
+    """Say that the lease of this token was given back."""
+    records.publish(folder, f"{RELEASED}{token:010d}", [b""])
+
+
+def is_released(folder: Path, token: int) -> bool:
+    """Was the lease of this token given back?"""
+    return (folder / f"{RELEASED}{token:010d}").exists()
 
 
 def intact_epoch(folder: Path) -> int | None:

@@ -44,10 +44,7 @@ class Sqlite(Store, name="sqlite"):
     def open(self, ctx: Context) -> None:
         """Open the file if there is one; the first write makes it. Raises StateError with the reason and a fix."""
         self._path, self._lock, self._connection = ctx.path(self.path), threading.RLock(), None
-        with problems.told(self._path):
-            exists = self._path.exists()
-        if exists:
-            self._connection = database.connect(self._path, self.wait)
+        self._connected()
 
     def close(self) -> None:
         """Close the file."""
@@ -100,12 +97,13 @@ class Sqlite(Store, name="sqlite"):
 
     def _read(self, flow: str, region: str, epoch: int) -> tuple[Checkpoint | None, str]:
         with self._lock, database.speaking(self._path):
-            assert self._connection is not None
-            row = self._connection.execute(
+            connection = self._connected()
+            assert connection is not None
+            row = connection.execute(
                 "select body, digest, settled from checkpoint where flow = ? and region = ? and epoch = ?",
                 (flow, region, epoch),
             ).fetchone()
-            blobs = self._connection.execute(
+            blobs = connection.execute(
                 "select digest, data from blob join blob_use using (flow, region, digest) "
                 "where flow = ? and region = ? and epoch = ?",
                 (flow, region, epoch),
@@ -128,7 +126,7 @@ class Sqlite(Store, name="sqlite"):
 
     def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
         """All live keys of a state, in the order of the keys, as they were when the first is asked for."""
-        if self._connection is None:
+        if self._connected() is None:
             return
         # A connection of its own: one moment's content, whatever is committed meanwhile.
         with closing(database.connect(self._path, self.wait)) as connection, database.speaking(self._path):
@@ -253,7 +251,15 @@ class Sqlite(Store, name="sqlite"):
 
     def _all(self, query: str, *given: Any) -> list[Any]:
         with self._lock, database.speaking(self._path):
-            return self._connection.execute(query, given).fetchall() if self._connection is not None else []
+            connection = self._connected()
+            return connection.execute(query, given).fetchall() if connection is not None else []
+
+    def _connected(self) -> sqlite3.Connection | None:
+        """The connection; None as long as nobody has made the file."""
+        with self._lock, problems.told(self._path):
+            if self._connection is None and self._path.exists():
+                self._connection = database.connect(self._path, self.wait)
+            return self._connection
 
     def _one(self, query: str, *given: Any) -> Any:
         return next(iter(self._all(query, *given)), None)
@@ -262,10 +268,10 @@ class Sqlite(Store, name="sqlite"):
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction; any error leaves the file as it was."""
         with self._lock, database.speaking(self._path):
-            if self._connection is None:
+            if self._connected() is None:
                 database.create(self._path)
-                self._connection = database.connect(self._path, self.wait)
-            connection = self._connection
+            connection = self._connected()
+            assert connection is not None
             connection.execute("begin immediate")
             try:
                 yield connection
