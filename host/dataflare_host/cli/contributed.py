@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from textwrap import indent
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dataflare.errors import DataflareError
-from dataflare_host.cli.given import split_config
-from dataflare_host.cli.output import emit, json_option, table, tell
+from dataflare_host.cli.calling import call, split_config
+from dataflare_host.cli.output import json_option, show
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare.component import Component
-    from dataflare_host.app import Host
     from dataflare_host.registry import Entry
-
-
-@cache
-def the_host() -> Host:
-    """The host of this process, started at first use."""
-    from dataflare_host.app import Host
-
-    return Host.start()
 
 
 @cache
@@ -79,32 +68,6 @@ def _call(component: type[Component], given: dict[str, Any], as_json: bool) -> N
     show(call(component(**config), given), as_json)
 
 
-def show(answer: Any, as_json: bool) -> None:
-    """An answer on stdout, as JSON or for people."""
-    if as_json:
-        emit(answer)
-    elif text := as_text(answer):
-        click.echo(text)
-
-
-def call(component: Component, given: dict[str, Any]) -> Any:
-    """What a tool or command answers; its progress goes to stderr."""
-    from dataflare.context import Context
-    from dataflare.drive import ToolDriver, driver_for
-    from dataflare.split import Resume
-
-    ctx = Context(step=component.spec.name, base=Path.cwd(), host=the_host())
-    driver = cast(ToolDriver, driver_for(component, ctx))
-    driver.open(Resume())
-    try:
-        for last, value in driver.call(given):
-            if last:
-                return value
-            tell(as_text(value))
-    finally:
-        driver.close()
-
-
 def _parameters(schema: Mapping[str, Any], *, arguments: bool = False) -> list[click.Parameter]:
     """Options of a JSON Schema's properties; those required are arguments where there may be some."""
     required = schema.get("required", ())
@@ -136,27 +99,3 @@ def _type(field: Mapping[str, Any]) -> Any:
     if "enum" in field:
         return click.Choice([str(word) for word in field["enum"]])
     return {"integer": int, "number": float, "boolean": bool}.get(str(field.get("type")), str)
-
-
-def as_text(answer: Any) -> str:
-    """A JSON answer for people: text as it is, lists of objects as a table, an object as lines."""
-    if answer is None or isinstance(answer, str):
-        return answer or ""
-    if isinstance(answer, list) and answer and all(isinstance(item, dict) for item in answer):
-        head = list(dict.fromkeys(key for item in answer for key in item))
-        return table([[_short(item.get(key)) for key in head] for item in answer], head)
-    if isinstance(answer, dict):
-        parts = []
-        for key, value in answer.items():
-            if isinstance(value, (list, dict)) and value:
-                parts += [f"{key}:", indent(as_text(value), "  ")]
-            else:
-                parts.append(f"{key}: {_short(value)}")
-        return "\n".join(parts)
-    if isinstance(answer, list):
-        return "\n".join(_short(item) for item in answer)
-    return _short(answer)
-
-
-def _short(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

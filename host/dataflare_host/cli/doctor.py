@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 
 import click
 
-from dataflare_host.cli.contributed import the_host
 from dataflare_host.cli.errors import FAILED
 from dataflare_host.cli.output import emit, json_option
+from dataflare_host.cli.process import the_host
 
 Level = Literal["ok", "note", "wrong"]
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}

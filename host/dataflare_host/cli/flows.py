@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from dataflare.errors import ConfigError, Problem
-from dataflare_host.cli.contributed import show, the_host
 from dataflare_host.cli.errors import WRONG
-from dataflare_host.cli.output import emit, json_option, show_problems, show_warnings
+from dataflare_host.cli.output import emit, json_option, show, show_problems, show_warnings
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare_host.plan import Plan

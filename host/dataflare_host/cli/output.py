@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite
+from textwrap import indent
 from typing import Any, TypeVar
 
 import click
@@ -58,6 +59,44 @@ def show_warnings(warnings: Iterable[Mapping[str, Any]]) -> None:
     for each in warnings:
         told = Problem(each["code"], each["message"], pointer=each.get("pointer"), fix=each.get("fix"))
         tell(f"{click.style('warning', fg='yellow')}  {told.render()}")
+
+
+def show(answer: Any, as_json: bool) -> None:
+    """An answer on stdout, as JSON or for people."""
+    if as_json:
+        emit(answer)
+    elif text := as_text(answer):
+        click.echo(text)
+
+
+def as_text(answer: Any) -> str:
+    """A JSON answer for people: text as it is, objects as lines, lists of flat objects as a table."""
+    if isinstance(answer, dict):
+        lines = [f"{key}: {_cell(value)}" for key, value in answer.items() if _flat(value) and _cell(value)]
+        parts = {key: as_text(value) for key, value in answer.items() if not _flat(value)}
+        return "\n".join([*lines, *(f"{key}:\n{indent(text, '  ')}" for key, text in parts.items() if text)])
+    if isinstance(answer, list) and answer and all(isinstance(item, dict) for item in answer):
+        head = list(dict.fromkeys(key for item in answer for key in item))
+        if all(_flat(value) for item in answer for value in item.values()):
+            return table([[_cell(item.get(key)) for key in head] for item in answer], head)
+        return "\n".join(f"- {indent(as_text(item), '  ').lstrip()}" for item in answer)
+    if isinstance(answer, list):
+        return "\n".join(_cell(item) for item in answer)
+    return _cell(answer)
+
+
+def _flat(value: Any) -> bool:
+    if isinstance(value, dict):
+        return not value
+    return not isinstance(value, list) or (len(_cell(value)) < 40 and "{" not in _cell(value))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list) and not any(isinstance(item, (dict, list)) for item in value):
+        return ", ".join(_cell(item) for item in value)
+    if value is None or value == {}:
+        return ""
+    return value if isinstance(value, str) else json.dumps(as_json_value(value), ensure_ascii=False)
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataflare.errors import ConfigError, DataflareError
-from dataflare_host.cli import contributed
-from dataflare_host.cli.contributed import show, the_host
-from dataflare_host.cli.given import split_config, values
-from dataflare_host.cli.output import emit, json_option, show_problems, table, tell
+from dataflare_host.cli import calling
+from dataflare_host.cli.calling import split_config, values
+from dataflare_host.cli.output import emit, json_option, show, show_problems, table, tell
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare_host.manifest import Manifest
@@ -88,7 +88,7 @@ def call(name: str, given: tuple[str, ...], as_json: bool) -> None:
 def call_tool(name: str, given: dict[str, Any]) -> Any:
     """What a tool answers to ``given``: its settings and its input, told apart by their names."""
     config, given = split_config(the_host().table().find("tool", name, Path.cwd()).load(), given)
-    return contributed.call(the_host().component(name, config, "tool", Path.cwd()), given)
+    return calling.call(the_host().component(name, config, "tool", Path.cwd()), given)
 
 
 def _component(entry: Entry) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from dataflare_host.cli.contributed import as_text, the_host
 from dataflare_host.cli.errors import FAILED, exit_code, problems_of
-from dataflare_host.cli.output import duration, emit, json_option, show_problems, show_warnings, tell
+from dataflare_host.cli.output import as_text, duration, emit, json_option, show_problems, show_warnings, tell
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare_host.kinds import Outcome
@@ -79,10 +79,11 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
     from dataflare_host.cli.progress import Display
     from dataflare_host.run import run_plan
 
+    host = the_host()
     if quiet:
-        return run_plan(plan, the_host())
+        return host.change("flow.run", plan.name, lambda: run_plan(plan, host))
     with Display() as display:
-        return run_plan(plan, the_host(), display)
+        return host.change("flow.run", plan.name, lambda: run_plan(plan, host, display))
 
 
 def _tell_failure(name: str, error: Exception) -> None:
@@ -194,7 +195,7 @@ def _end(flow: Path, command: str, args: dict[str, Any], timeout: float, as_json
     from dataflare_host import control
 
     with control.connected(flow) as line:
-        answer = line.ask(command, args)
+        answer = the_host().change(f"flow.{command}", str(flow), lambda: line.ask(command, args))
         ended: dict[str, Any] | None = None
         if timeout > 0:
             try:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dataflare.errors import ConfigError, DataflareError, Failed, problem_of
-from dataflare_host.cli.contributed import show, the_host
-from dataflare_host.cli.given import values
-from dataflare_host.cli.output import as_json_value, emit, json_option, table, tell
+from dataflare_host.cli.calling import values
+from dataflare_host.cli.output import as_json_value, emit, json_option, show, table, tell
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare.batch import Batch, Rejected

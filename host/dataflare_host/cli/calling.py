@@ -1,12 +1,16 @@
-"""What is given on the command line for a component: ``key=value`` words and JSON objects."""
+"""Calling tools and commands with what the command line gives: ``key=value`` words and JSON objects."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+
+from dataflare_host.cli.output import as_text, tell
+from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare.component import Component
@@ -35,6 +39,24 @@ def split_config(component: type[Component], given: dict[str, Any]) -> tuple[dic
 
     known = json_schema(component).get("properties", {})
     return {k: v for k, v in given.items() if k in known}, {k: v for k, v in given.items() if k not in known}
+
+
+def call(component: Component, given: dict[str, Any]) -> Any:
+    """What a tool or command answers; its progress goes to stderr."""
+    from dataflare.context import Context
+    from dataflare.drive import ToolDriver, driver_for
+    from dataflare.split import Resume
+
+    ctx = Context(step=component.spec.name, base=Path.cwd(), host=the_host())
+    driver = cast(ToolDriver, driver_for(component, ctx))
+    driver.open(Resume())
+    try:
+        for last, value in driver.call(given):
+            if last:
+                return value
+            tell(as_text(value))
+    finally:
+        driver.close()
 
 
 def _object(word: str) -> dict[str, Any]:
