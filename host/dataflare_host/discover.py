@@ -1,42 +1,22 @@
 """The plugins that are installed here, found and read without importing any of their code.
 
 A distribution claims a plugin id by an entry point of the group ``dataflare.plugins``: name = id, value = a top-level
-package, which is located, never imported. What was read is cached by folder and by file, so that start-up costs
-neither a scan of all metadata nor the parsing of all manifests. A cache that cannot be read is ignored.
+package, which is located, never imported.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dataflare.declare import nearest
 from dataflare.errors import ConfigError, Problem
-from dataflare_host.manifest import CONTRACT, FILE, VERSION, Manifest, admits, load_manifest
-
-GROUP = "dataflare.plugins"
-_CACHE_FORMAT = 1
-_METADATA = (".dist-info", ".egg-info")
-_SETTLED = 2.0
-"""Seconds after which a folder's time stamp is trusted: a change within the clock's grain would go unseen."""
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A distribution says that ``package`` is the plugin ``id``."""
-
-    id: str
-    package: str
-    distribution: str
-    version: str
+from dataflare_host.installed import Claim, Installed
+from dataflare_host.manifest import FILE, Manifest
 
 
 @dataclass(frozen=True)
@@ -59,14 +39,13 @@ class Catalogue:
 
 def discover(plugins: Iterable[str] | None = None) -> Catalogue:
     """The plugins of this interpreter; with ``plugins``, only these ids (the rest is faulty: ``plugin.not_in_set``)."""
-    cache = _Cache.load(_cache_file())
-    claims = _claims(cache, sys.path)
+    installed = Installed.remembered()
+    claims = _claims(installed, sys.path)
     found: dict[str, Manifest] = {}
     faulty: list[Faulty] = []
     wanted = None if plugins is None else set(plugins)
     for claim, problem in _one_claimant(claims):
-        outside = wanted is not None and claim.id not in wanted
-        if outside:
+        if wanted is not None and claim.id not in wanted:
             problem = Problem(
                 "plugin.not_in_set",
                 f"`{claim.id}` is installed, but the plugin set does not name it",
@@ -75,36 +54,23 @@ def discover(plugins: Iterable[str] | None = None) -> Catalogue:
         try:
             if problem is not None:
                 raise ConfigError(problem)
-            found[claim.id] = _manifest(cache, claim)
+            found[claim.id] = _manifest(installed, claim)
         except ConfigError as error:
             faulty.append(Faulty(claim.id, claim.distribution, claim.version, error.problems))
-    for id, problems in _unmet(cache, found).items():
+    for id, problems in _unmet(installed, found).items():
         faulty.append(Faulty(id, "", found.pop(id).version, problems))
-    cache.save()
+    installed.save()
     return Catalogue(dict(sorted(found.items())), tuple(sorted(faulty, key=lambda each: each.id)))
 
 
-def _claims(cache: _Cache, path: Sequence[str]) -> list[Claim]:
+def _claims(installed: Installed, path: Sequence[str]) -> list[Claim]:
     """All claims on the path; of two distributions of one name the first on the path counts, as for imports."""
     claims: list[Claim] = []
     seen: dict[str, str] = {}
     for folder in dict.fromkeys(os.path.abspath(entry) for entry in path):
-        for claim in cache.claims(folder):
+        for claim in installed.claims(folder):
             if seen.setdefault(claim.distribution, folder) == folder:
                 claims.append(claim)
-    return claims
-
-
-def _scan(folder: str) -> list[Claim]:
-    import importlib.metadata
-    import re
-
-    claims = []
-    for found in importlib.metadata.distributions(path=[folder]):
-        if GROUP in (found.read_text("entry_points.txt") or ""):
-            name = re.sub(r"[-_.]+", "-", str(found.metadata["Name"])).lower()
-            chosen = found.entry_points.select(group=GROUP)
-            claims += [Claim(entry.name, entry.value, name, str(found.version)) for entry in chosen]
     return claims
 
 
@@ -125,7 +91,7 @@ def _one_claimant(claims: Iterable[Claim]) -> list[tuple[Claim, Problem | None]]
     return judged
 
 
-def _manifest(cache: _Cache, claim: Claim) -> Manifest:
+def _manifest(installed: Installed, claim: Claim) -> Manifest:
     if "." in claim.package or ":" in claim.package:
         raise ConfigError.of(
             "plugin.package_dotted",
@@ -143,7 +109,7 @@ def _manifest(cache: _Cache, claim: Claim) -> Manifest:
             f"`{claim.distribution}` is installed, but its package `{claim.package}` is not there",
             fix=f"install `{claim.distribution}` again, or uninstall it",
         )
-    manifest = cache.manifest(Path(folders[0]) / FILE, claim.package)
+    manifest = installed.manifest(Path(folders[0]) / FILE, claim.package)
     if manifest.id != claim.id:
         raise ConfigError.of(
             "plugin.id_mismatch",
@@ -155,7 +121,7 @@ def _manifest(cache: _Cache, claim: Claim) -> Manifest:
     return manifest
 
 
-def _unmet(cache: _Cache, found: dict[str, Manifest]) -> dict[str, tuple[Problem, ...]]:
+def _unmet(installed: Installed, found: dict[str, Manifest]) -> dict[str, tuple[Problem, ...]]:
     """Plugins whose dependencies are absent or of another version; what depends on those falls with them."""
     versions = {id: manifest.version for id, manifest in found.items()}
     needing = {id: manifest for id, manifest in found.items() if manifest.dependencies}
@@ -164,7 +130,7 @@ def _unmet(cache: _Cache, found: dict[str, Manifest]) -> dict[str, tuple[Problem
         more = {
             id: problems
             for id, manifest in needing.items()
-            if id not in unmet and (problems := _lacks(cache, manifest, versions))
+            if id not in unmet and (problems := _lacks(installed, manifest, versions))
         }
         if not more:
             return unmet
@@ -172,11 +138,11 @@ def _unmet(cache: _Cache, found: dict[str, Manifest]) -> dict[str, tuple[Problem
         versions = {id: version for id, version in versions.items() if id not in more}
 
 
-def _lacks(cache: _Cache, manifest: Manifest, versions: dict[str, str]) -> tuple[Problem, ...]:
+def _lacks(installed: Installed, manifest: Manifest, versions: dict[str, str]) -> tuple[Problem, ...]:
     problems = []
     for name, wanted in manifest.dependencies.items():
         have = versions.get(name)
-        if have is not None and cache.admits(wanted, have):
+        if have is not None and installed.admits(wanted, have):
             continue
         near = nearest(name, versions) if have is None else None
         message = f"it needs the plugin `{name}` {wanted}, " + (f"got {have}" if have else "which is not usable here")
@@ -184,126 +150,3 @@ def _lacks(cache: _Cache, manifest: Manifest, versions: dict[str, str]) -> tuple
         pointer = f"/dependencies/{name}"
         problems.append(Problem("plugin.dependency", message, file=manifest.file, pointer=pointer, fix=fix))
     return tuple(problems)
-
-
-def _cache_file() -> Path:
-    """One file an interpreter's prefix, below ``$DATAFLARE_CACHE`` or the user's cache folder."""
-    import zlib
-
-    given = os.environ.get("DATAFLARE_CACHE")
-    if given:
-        folder = Path(given)
-    elif sys.platform == "win32":
-        folder = Path(os.environ.get("LOCALAPPDATA") or os.path.expanduser("~"), "dataflare", "cache")
-    else:
-        folder = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dataflare")
-    return folder / f"plugins-{zlib.crc32(sys.prefix.encode()):08x}.json"
-
-
-@dataclass
-class _Cache:
-    """What was read before, with the time stamps that say whether it still holds."""
-
-    file: Path
-    folders: dict[str, dict[str, Any]] = field(default_factory=dict)
-    files: dict[str, dict[str, Any]] = field(default_factory=dict)
-    ranges: dict[str, bool] = field(default_factory=dict)
-    changed: bool = False
-
-    @property
-    def made_by(self) -> list[object]:
-        return [_CACHE_FORMAT, CONTRACT, VERSION, sys.version]
-
-    @classmethod
-    def load(cls, file: Path) -> _Cache:
-        empty = cls(file)
-        try:
-            given = json.loads(file.read_bytes())
-            if given["made_by"] != empty.made_by:
-                return empty
-            for kept in given["folders"].values():
-                kept["claims"] = [Claim(**claim) for claim in kept["claims"]]
-            for kept in given["files"].values():
-                kept["manifest"] = kept["manifest"] and Manifest.from_json(kept["manifest"])
-                kept["problems"] = tuple(Problem(**problem) for problem in kept["problems"])
-            return cls(file, given["folders"], given["files"], dict(given["ranges"]))
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return empty
-
-    def claims(self, folder: str) -> list[Claim]:
-        """The claims of the distributions whose metadata lie in a folder (or zip file) of the path."""
-        try:
-            stamp = os.stat(folder).st_mtime_ns
-            kept = self.folders.get(folder)
-            if kept is not None and kept["stamp"] == stamp:
-                return list(kept["claims"])
-            # Most folders hold no distribution: listing them is cheaper than the import that scanning needs.
-            if os.path.isdir(folder) and not any(name.endswith(_METADATA) for name in os.listdir(folder)):
-                return []
-        except OSError:
-            return []
-        claims = _scan(folder)
-        self._keep(self.folders, folder, stamp, {"claims": claims})
-        return claims
-
-    def manifest(self, file: Path, package: str) -> Manifest:
-        """The manifest in a file. Raises ConfigError."""
-        try:
-            stat = file.stat()
-        except OSError:
-            return load_manifest(file, package)
-        kept = self.files.get(str(file), {})
-        if (kept.get("stamp"), kept.get("size"), kept.get("package")) != (stat.st_mtime_ns, stat.st_size, package):
-            kept = {"size": stat.st_size, "package": package, "manifest": None, "problems": ()}
-            try:
-                kept["manifest"] = load_manifest(file, package)
-            except ConfigError as error:
-                kept["problems"] = error.problems
-            self._keep(self.files, str(file), stat.st_mtime_ns, kept)
-        if kept["manifest"] is None:
-            raise ConfigError(*kept["problems"])
-        return kept["manifest"]  # type: ignore[no-any-return]
-
-    def admits(self, wanted: str, version: str) -> bool:
-        """Is the version in the range?"""
-        key = f"{wanted} {version}"
-        if key not in self.ranges:
-            self.ranges[key] = bool(admits(wanted, version))
-            self.changed = True
-        return self.ranges[key]
-
-    def _keep(self, kept: dict[str, dict[str, Any]], key: str, stamp: int, value: dict[str, Any]) -> None:
-        if time.time() - stamp / 1e9 < _SETTLED:
-            self.changed |= kept.pop(key, None) is not None
-            return
-        kept[key] = {"stamp": stamp, **value}
-        self.changed = True
-
-    def save(self) -> None:
-        """Write what is new; a cache that cannot be written costs time, nothing else."""
-        if not self.changed:
-            return
-        path = {os.path.abspath(entry) for entry in sys.path}
-        folders = {
-            folder: {**kept, "claims": [asdict(claim) for claim in kept["claims"]]}
-            for folder, kept in self.folders.items()
-            if folder in path
-        }
-        files = {
-            file: {
-                **kept,
-                "manifest": kept["manifest"] and kept["manifest"].as_json(),
-                "problems": [asdict(problem) for problem in kept["problems"]],
-            }
-            for file, kept in self.files.items()
-            if os.path.exists(file)
-        }
-        value = {"made_by": self.made_by, "folders": folders, "files": files, "ranges": self.ranges}
-        aside = self.file.with_name(f".{self.file.name}.{os.getpid()}")
-        try:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(value, default=str), "utf-8")
-            os.replace(aside, self.file)
-        except OSError:
-            with suppress(OSError):
-                aside.unlink()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType, new_class
@@ -195,6 +194,8 @@ class Contributions:
 
 def _failed(code: str, message: str, error: BaseException, file: str | None = None) -> ConfigError:
     """The error of code that could not be loaded, at the last line that ran (in ``file``, where given)."""
+    import traceback
+
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if file in (None, frame.filename)]
     spot: dict[str, Any] = {"file": file}
     if isinstance(error, SyntaxError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dataflare.declare import nearest, normalise
 from dataflare.errors import ConfigError, Problem
@@ -77,12 +78,13 @@ class Table:
         if plugin not in self.plugins:
             raise ConfigError(self._no_plugin(plugin, kind, uses))
         manifest = self.plugins[plugin]
-        entries = {entry.name: entry for entry in self._listed(manifest, loading=False) if entry.kind == kind}
+        entries = {entry.name: entry for entry in self._listed(manifest, kind, loading=False)}
         if name not in entries and _more(manifest):
-            entries |= {entry.name: entry for entry in self._listed(manifest) if entry.kind == kind}
+            entries = {entry.name: entry for entry in self._listed(manifest, kind)}
         found = entries.get(name) or _aliased(entries.values(), name)
         if found is None:
-            raise ConfigError(self._no_component(manifest, kind, name, uses))
+            have = {(entry.kind, entry.name) for entry in self._listed(manifest)}
+            raise ConfigError(_no_component(manifest.id, kind, name, have))
         return found
 
     def entries(self, kind: str | None = None, *, loading: bool = True) -> list[Entry]:
@@ -93,10 +95,9 @@ class Table:
         found: list[Entry] = []
         for manifest in self.plugins.values():
             try:
-                listed = self._listed(manifest, loading)
+                found += self._listed(manifest, kind, loading)
             except ConfigError:
-                listed = self._listed(manifest, loading=False)
-            found += [entry for entry in listed if kind in (None, entry.kind)]
+                found += self._listed(manifest, kind, loading=False)
         return sorted(found, key=lambda entry: (entry.kind, entry.uses))
 
     def kinds(self) -> dict[str, str]:
@@ -133,28 +134,21 @@ class Table:
         plugins = {**self.plugins, **{manifest.id: manifest for manifest in manifests}}
         return replace(self, generation=self.generation + 1, plugins=plugins, contributions=contributions)
 
-    def _listed(self, manifest: Manifest, loading: bool = True) -> list[Entry]:
-        def entry(kind: str, name: str, load: Callable[[], type[Component]], summary: str) -> Entry:
-            return Entry(manifest.id, manifest.version, kind, name, load, summary)
-
-        listed = [
-            entry(
-                kind, name, self._loading(manifest, kind, name, target), manifest.summaries.get(kind, {}).get(name, "")
-            )
-            for kind, components in (manifest.components or {}).items()
-            for name, target in components.items()
-        ]
+    def _listed(self, manifest: Manifest, kind: str | None = None, loading: bool = True) -> list[Entry]:
+        """A plugin's components (of one kind): those of its table and, where ``loading``, those its code tells of."""
+        told = {(own, name) for own, named in (manifest.components or {}).items() for name in named}
+        loaders = {key: self._loading(manifest, *key) for key in told if kind in (None, key[0])}
+        summaries = {key: manifest.summaries.get(key[0], {}).get(key[1], "") for key in loaders}
         if loading and _more(manifest):
-            known = {(each.kind, each.name) for each in listed}
-            listed += [
-                entry(kind, name, lambda made=made: made, made.spec.summary)  # type: ignore[misc]
-                for (kind, name), made in self.contributions.of(manifest).items()
-                if (kind, name) not in known
-            ]
-        return listed
+            for key, made in self.contributions.of(manifest).items():
+                if kind in (None, key[0]) and key not in told:
+                    loaders[key] = partial(_itself, made)
+                    summaries[key] = made.spec.summary
+        return [Entry(manifest.id, manifest.version, *key, load, summaries[key]) for key, load in loaders.items()]
 
-    def _loading(self, manifest: Manifest, kind: str, name: str, target: Any) -> Callable[[], type[Component]]:
+    def _loading(self, manifest: Manifest, kind: str, name: str) -> Callable[[], type[Component]]:
         def load() -> type[Component]:
+            target = (manifest.components or {})[kind][name]
             if manifest.runtime == "python":
                 return class_at(target, manifest, kind)
             if manifest.runtime == "declarative":
@@ -175,7 +169,7 @@ class Table:
         if found is None or found.kind != kind:
             what = "is not known in this process" if found is None else f"is a {found.kind}, not a {kind}"
             raise ConfigError.of("flow.unknown_component", f"`{uses}` {what}", fix="give the flow the object itself")
-        return Entry("python", "", kind, found.spec.name, lambda: found, found.spec.summary)
+        return Entry("python", "", kind, found.spec.name, partial(_itself, found), found.spec.summary)
 
     def _in_file(self, kind: str, given: str, name: str, base: Path | None) -> Entry:
         path = (base or Path()) / given
@@ -183,17 +177,9 @@ class Table:
         of_kind = [made for (own, _), made in classes.items() if own == kind]
         found = next((made for made in of_kind if name in (made.spec.name, *made.spec.aliases)), None)
         if found is None:
-            others = sorted(other for other, own in classes if own == name)
-            near = nearest(name, [made.spec.name for made in of_kind])
-            if others:
-                message = f"`{given}/{name}` is a {others[0]}, not a {kind}"
-            else:
-                message = f"`{given}` has no {kind} `{name}`"
-            has = ", ".join(sorted(f"`{own}` ({other})" for other, own in classes)) or "no components"
-            fix = f"did you mean `{given}/{near}`?" if near and not others else f"the file has {has}"
-            raise ConfigError.of("flow.unknown_component", message, fix=fix)
+            raise ConfigError(_no_component(given, kind, name, classes))
         version = str(load_file(path).__dict__["__version__"])
-        return Entry(given, version, kind, found.spec.name, lambda: found, found.spec.summary, path.resolve())
+        return Entry(given, version, kind, found.spec.name, partial(_itself, found), found.spec.summary, path.resolve())
 
     def _no_plugin(self, plugin: str, kind: str, uses: str) -> Problem:
         for each in self.faulty:
@@ -205,22 +191,6 @@ class Table:
         near = near or nearest(plugin, self.plugins)
         fix = f"did you mean `{near}`?" if near else f"install `dataflare-{plugin}`, or see `dataflare plugin list`"
         return Problem("flow.unknown_component", f"no plugin `{plugin}` is installed here", fix=fix)
-
-    def _no_component(self, manifest: Manifest, kind: str, name: str, uses: str) -> Problem:
-        entries = self._listed(manifest)
-        others = sorted(entry.kind for entry in entries if entry.name == name)
-        names = [entry.uses for entry in entries if entry.kind == kind]
-        near = nearest(f"{manifest.id}/{name}", names)
-        if others:
-            message = f"`{uses}` is a {' and a '.join(others)}, not a {kind}"
-        else:
-            message = f"`{manifest.id}` has no {kind} `{name}`"
-        if near and not others:
-            fix = f"did you mean `{near}`?"
-        else:
-            listed = ", ".join(f"`{each}`" for each in sorted(names)) or "none"
-            fix = f"its {kind} components: {listed}"
-        return Problem("flow.unknown_component", message, fix=fix)
 
 
 def table_of(catalogue: Catalogue, contributions: Contributions) -> Table:
@@ -253,6 +223,10 @@ def _more(manifest: Manifest) -> bool:
     return manifest.components is None or "components" in manifest.hooks
 
 
+def _itself(made: type[Component]) -> type[Component]:
+    return made
+
+
 def _aliased(entries: Iterable[Entry], name: str) -> Entry | None:
     """The component that has ``name`` as an alias: only its code tells."""
     for entry in entries:
@@ -262,6 +236,20 @@ def _aliased(entries: Iterable[Entry], name: str) -> Entry | None:
         except ConfigError:
             continue
     return None
+
+
+def _no_component(where: str, kind: str, name: str, have: Iterable[tuple[str, str]]) -> Problem:
+    """A plugin or file has no such component; ``have`` are the kinds and names it has."""
+    others = sorted(own for own, other in have if other == name)
+    names = sorted(f"{where}/{other}" for own, other in have if own == kind)
+    near = nearest(f"{where}/{name}", names)
+    if others:
+        message = f"`{where}/{name}` is a {' and a '.join(others)}, not a {kind}"
+    else:
+        message = f"`{where}` has no {kind} `{name}`"
+    listed = ", ".join(f"`{each}`" for each in names) or "none"
+    fix = f"did you mean `{near}`?" if near and not others else f"its {kind} components: {listed}"
+    return Problem("flow.unknown_component", message, fix=fix)
 
 
 def _known(kind: str, kinds: Iterable[str]) -> str:

@@ -60,8 +60,8 @@ def test_the_same_content_runs_once(host, tmp_path):
     ("kind", "name", "message", "fix"),
     [
         ("source", "numbrs", "`./shop.py` has no source `numbrs`", "did you mean `./shop.py/numbers`?"),
-        ("sink", "numbers", "`./shop.py/numbers` is a source, not a sink", "the file has"),
-        ("sink", "hole", "`./shop.py` has no sink `hole`", "the file has `numbers` (source), `to-double` (processor)"),
+        ("sink", "numbers", "`./shop.py/numbers` is a source, not a sink", "its sink components: none"),
+        ("sink", "hole", "`./shop.py` has no sink `hole`", "its sink components: none"),
     ],
 )
 def test_an_unknown_name_is_told(host, tmp_path, kind, name, message, fix):

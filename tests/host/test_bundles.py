@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dataflare_host.load import verify_table
-from dataflare_host.manifest import load_manifest
+from dataflare_host.read_manifest import load_manifest
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "pyproject.toml").exists())

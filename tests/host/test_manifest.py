@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare_host.manifest import Manifest, load_manifest
+from dataflare_host.manifest import Manifest
+from dataflare_host.read_manifest import load_manifest
 
 WHOLE = """\
 schema = 1
