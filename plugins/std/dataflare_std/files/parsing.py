@@ -1,0 +1,100 @@
+"""What the readers of all formats share: lines as an Arrow column, strict casts, and refusals with their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from dataflare.split import Refused
+from dataflare_std.files.blocks import SHOWN, Block
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Place:
+    """Where a block lies: the file's name, and the number of its first line, counted only when somebody asks."""
+
+    file: str
+    block: Block
+    first_line: Callable[[int], int]
+    _line: int = field(default=0, init=False)
+
+    def of(self, row: int, offset: int) -> dict[str, Any]:
+        """The place of line ``row`` (from zero) of the block, ``offset`` bytes into it."""
+        if not self._line:
+            self._line = self.first_line(self.block.start)
+        return {"file": self.file, "line": self._line + row, "offset": self.block.start + offset}
+
+
+@dataclass
+class Parsed:
+    """The rows of a block, and what could not be read as a row."""
+
+    rows: pa.RecordBatch | None
+    refused: list[Refused] = field(default_factory=list)
+
+
+def refusal(code: str, message: str, raw: bytes, place: dict[str, Any]) -> Refused:
+    """A refusal; of a long text only the first 64 KiB are kept."""
+    return Refused(code, message, bytes(raw[:SHOWN]), place)
+
+
+def binary_lines(data: bytes) -> pa.BinaryArray:
+    """The lines of a block, without the newlines; nothing follows the last newline."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    offsets = pa.array([0, len(data)], pa.int32())
+    whole = pa.BinaryArray.from_buffers(pa.binary(), 1, [None, offsets.buffers()[1], pa.py_buffer(data)])
+    lines = pc.split_pattern(whole, b"\n").values
+    return lines.slice(0, len(lines) - 1) if data.endswith(b"\n") else lines
+
+
+def starts_of(lines: pa.BinaryArray) -> list[int]:
+    """The offset of each line in its block."""
+    import pyarrow.compute as pc
+
+    lengths = pc.add(pc.binary_length(lines), 1)
+    ends = pc.cumulative_sum(lengths.cast("int64")).to_pylist()
+    return [0, *ends[:-1]]
+
+
+def cast_strictly(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The values as another type. Raises ``pyarrow.ArrowInvalid`` where one does not fit exactly; text of bytes is base64."""
+    import pyarrow as pa
+
+    if array.type == kind:
+        return array
+    if pa.types.is_null(kind):
+        if array.null_count < len(array):
+            raise pa.ArrowInvalid("a column without a type yet got a value")
+        return pa.nulls(len(array))
+    if pa.types.is_binary(kind) and pa.types.is_string(array.type):
+        return _from_base64(array)
+    if pa.types.is_struct(kind) and pa.types.is_struct(array.type):
+        parts = [cast_strictly(part, child.type) for part, child in zip(array.flatten(), kind, strict=True)]
+        return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
+    if pa.types.is_list(kind) and pa.types.is_list(array.type):
+        return _cast_list(array, kind)
+    return array.cast(kind)
+
+
+def _cast_list(array: pa.ListArray, kind: pa.ListType) -> pa.ListArray:
+    import pyarrow as pa
+
+    values = cast_strictly(array.values, kind.value_type)
+    return pa.ListArray.from_arrays(array.offsets, values, type=kind, mask=array.is_null() if array.null_count else None)
+
+
+def _from_base64(array: pa.StringArray) -> pa.BinaryArray:
+    import polars
+    import pyarrow as pa
+    from polars.exceptions import ComputeError
+
+    try:
+        return polars.Series(array).str.decode("base64", strict=True).to_arrow().cast(pa.binary())
+    except ComputeError as error:
+        raise pa.ArrowInvalid(f"a text is not base64: {error}") from error
