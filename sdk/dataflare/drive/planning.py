@@ -42,7 +42,9 @@ def main_schema(schemas: dict[str, Schema]) -> Schema:
 def _told(driver: ProcessorDriver, schemas: dict[str, Schema]) -> dict[str, Schema] | None:
     if not driver.has("plan"):
         return None
-    told = driver.invoke("plan", schema=main_schema(schemas), schemas=schemas)
+    # named inputs need not fit together: only a plan that asks for their union gets it
+    main = {"schema": main_schema(schemas)} if "schema" in driver.operation("plan") else {}
+    told = driver.invoke("plan", schemas=schemas, **main)
     return None if told is None else schemas_by_name(told, MAIN)
 
 
