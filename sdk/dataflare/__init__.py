@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from dataflare.types import Expr as Expr
     from dataflare.types import Secret as Secret
     from dataflare.types import Uses as Uses
-    from dataflare.window import Window as Window
 
 _EXPORTS = {
     "arrow_types": "arrow_type schema_of",
@@ -79,7 +78,6 @@ _EXPORTS = {
     "schema": "Schema",
     "split": "Demand Idle Json Out Refused Resume Span Split Stream",
     "types": "Bytes Columns Duration Expr Secret Uses",
-    "window": "Window",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

@@ -97,7 +97,7 @@ def dump(component: Component) -> dict[str, Any]:
     fields = fields_of(type(component))
     values = {name: getattr(component, name) for name in fields}
     model = model_of(type(component)).model_construct(**values)
-    shown: dict[str, Any] = model.model_dump(mode="json", warnings=False)
+    shown: dict[str, Any] = model.model_dump(mode="json", by_alias=True, warnings=False)
     return {name: value for name, value in shown.items() if fields[name].applies(values)}
 
 
@@ -119,7 +119,7 @@ def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]
     from pydantic import ConfigDict, PydanticUserError, create_model
 
     settings = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=(), defer_build=False)
-    made: dict[str, Any] = {name: _model_field(known) for name, known in fields.items()}
+    made: dict[str, Any] = {_member(name): _model_field(known) for name, known in fields.items()}
     try:
         return create_model(cls.__name__, __config__=settings, __module__=cls.__module__, **made)
     except (PydanticUserError, NameError, TypeError) as error:
@@ -129,6 +129,13 @@ def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]
             cause=str(error).partition("\n")[0],
             fix="use plain types, dataclasses, models, or the words of dataflare.types",
         ) from error
+
+
+def _member(name: str) -> str:
+    """The model's own name of a field: another one where every model has such an attribute (``schema``, ``copy``)."""
+    from pydantic import BaseModel
+
+    return f"{name}_" if hasattr(BaseModel, name) else name
 
 
 def _model_field(known: Field) -> tuple[Any, Any]:
@@ -143,9 +150,10 @@ def _model_field(known: Field) -> tuple[Any, Any]:
     extra |= {"enum": list(known.choices)} if known.choices is not None and not callable(known.choices) else {}
     described = model_field(
         None if needless else known.default,
+        alias=known.name,
         description=known.help or None,
         json_schema_extra=extra or None,
-        **dict(known.bounds),
+        **known.bounds,
     )
     return (annotation | None if needless else annotation), described
 
@@ -181,7 +189,7 @@ def _checked(
     except ValidationError as error:
         wrong = problems_of(error, known, model)
         return {}, [*unknown, *(each for each in wrong if (each.code, each.pointer) not in _follow(meant))]
-    values = {name: getattr(checked, name) for name in fields}
+    values = {name: getattr(checked, _member(name)) for name in fields}
     problems = [problem for name in fields if (problem := _misplaced(fields[name], values, known)) is not None]
     return values, [*unknown, *problems]
 

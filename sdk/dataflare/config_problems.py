@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dataflare.config_types import Hidden
 from dataflare.declare import nearest
 from dataflare.errors import Problem
 
@@ -108,10 +109,12 @@ def _problem(item: Any, place: list[str | int], given: Mapping[str, Any], model:
         fix = f"give a value that is {wanted}"
         return Problem("config.bound", f"{name} must be {wanted}", pointer=pointer, cause=cause, fix=fix)
     if kind in ("value_error", "assertion_error"):
-        said = str(context.get("error") or item["msg"])
+        error = context.get("error")
+        said = str(error or item["msg"])
         wanted = said.removeprefix("expected ").partition(", not ")[0] if said.startswith("expected ") else ""
         fix = f"give {wanted}" if wanted else "change the value"
-        return Problem("config.value", f"{name}: {said}", pointer=pointer, cause=cause, fix=fix)
+        seen = None if isinstance(error, Hidden) else cause
+        return Problem("config.value", f"{name}: {said}", pointer=pointer, cause=seen, fix=fix)
     return _wrong_type(name, item, pointer, cause)
 
 

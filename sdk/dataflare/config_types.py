@@ -33,6 +33,10 @@ def pydantic_type(annotation: Any) -> Any:
     return _generic(annotation)
 
 
+class Hidden(ValueError):
+    """Says what is wrong with a value that must not be shown."""
+
+
 @dataclass(frozen=True)
 class Read:
     """Metadata: what a value passes before it is converted."""

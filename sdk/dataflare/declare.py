@@ -22,6 +22,9 @@ _BASES: dict[str, type[Component]] = {}
 _COMMON: Mapping[str, Any] = {"name": None, "aliases": (), "deprecated": None, "version": 1, "lanes": None}
 _INHERITED = ("version", "lanes")
 
+_CALLED_BY_NAME = ("source", "processor", "sink")
+_ANY = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
 _WORDS: Mapping[tuple[str, str], tuple[Any, ...]] = {
     ("source", "replay"): (None, "position", "redelivery", "none"),
     ("source", "effects"): ("none", "reads", "writes"),
@@ -110,6 +113,7 @@ def spec_of_class(cls: type[Component], declared: Mapping[str, Any]) -> Spec:
     parent: Spec | None = getattr(cls, "spec", None)
     for key, value in declared.items():
         _check_keyword(cls, key, value)
+    _check_operations(cls)
     common = {**_COMMON, **({key: getattr(parent, key) for key in _INHERITED} if parent else {})}
     common.update({key: value for key, value in declared.items() if key in _COMMON})
     abilities = {**cls.abilities, **(parent.declared if parent else {})}
@@ -126,6 +130,27 @@ def spec_of_class(cls: type[Component], declared: Mapping[str, Any]) -> Spec:
         lanes=common["lanes"],
         declared=MappingProxyType(abilities),
     )
+
+
+def _check_operations(cls: type[Component]) -> None:
+    """What a method asks for must be passed by somebody."""
+    from dataflare.component import PASSED
+    from dataflare.resource import resource_named
+
+    if cls.kind not in _CALLED_BY_NAME:
+        return
+    for name, method in vars(cls).items():
+        if not inspect.isfunction(method) or not hasattr(_BASES[cls.kind], name) or name.startswith("_"):
+            continue
+        for parameter in [*inspect.signature(method).parameters.values()][1:]:
+            given = parameter.default is not parameter.empty or parameter.kind in _ANY
+            if not given and parameter.name not in PASSED and resource_named(method, parameter.name) is None:
+                raise ConfigError.of(
+                    "plugin.parameter",
+                    f"`{parameter.name}` is not passed by the engine: make it an attribute",
+                    cause=f"`{name}` of {_where(cls)}: the engine passes {', '.join(sorted(PASSED))}",
+                    fix=f"write `{parameter.name}: TYPE` in the class and `self.{parameter.name}` in `{name}`",
+                )
 
 
 def _check_keyword(cls: type[Component], key: str, value: Any) -> None:

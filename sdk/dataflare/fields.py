@@ -90,9 +90,10 @@ def fields_of(cls: type[Component]) -> Mapping[str, Field]:
     """The configuration fields of a component class, in order: inherited ones first, those of its resources last."""
     known: Mapping[str, Field] | None = vars(cls).get("__dataflare_fields__")
     if known is None:
-        known = {**_attributes(cls)}
+        known = _attributes(cls)
         for name, shared in _shared(cls).items():
             known.setdefault(name, shared)
+        _check_names(cls, known)
         cls.__dataflare_fields__ = known  # type: ignore[attr-defined]
     return known
 
@@ -110,6 +111,16 @@ def input_fields_of(cls: type[Component]) -> Mapping[str, Field]:
         if not from_config and resource_named(call, name) is None:
             found[name] = _of_parameter(cls, parameter, call.__globals__)
     return found
+
+
+def _check_names(cls: type[Component], fields: Mapping[str, Field]) -> None:
+    """A field must not hide an operation: the engine would call its value."""
+    from dataflare.declare import kinds
+
+    taken = {name for name in dir(kinds()[cls.kind]) if not name.startswith("_")} | {"spec", "function", "operations"}
+    for name in fields:
+        if name in taken:
+            raise _wrong(cls, name, f"every {cls.kind} has something of that name", "give the field another name")
 
 
 def _attributes(cls: type[Component]) -> dict[str, Field]:

@@ -72,7 +72,7 @@ class Resources:
         key = (function, *((name, _frozen(value)) for name, value in sorted(settings.items())))
         with self._lock:
             if self._closed:
-                raise ConfigError.of("resource.closed", f"`{function.__name__}` is asked for after the end")
+                raise _asked_after_the_end(function)
             lock = self._locks.setdefault(key, threading.RLock())
         with lock:
             if key not in self._open:
@@ -107,8 +107,12 @@ class Resources:
         opened = contextmanager(lambda: _once(made, function))()
         value = opened.__enter__()
         with self._lock:
-            self._exits.push(opened.__exit__)
-        return value
+            if not self._closed:
+                # Not pushed as a context: the failure of one must not be thrown into the others.
+                self._exits.callback(opened.__exit__, None, None, None)
+                return value
+        opened.__exit__(None, None, None)
+        raise _asked_after_the_end(function)
 
     def _settings(self, function: Callable[..., Any], component: object) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -124,6 +128,10 @@ class Resources:
                 )
             found[name] = value
         return found
+
+
+def _asked_after_the_end(function: Callable[..., Any]) -> ConfigError:
+    return ConfigError.of("resource.closed", f"the resource `{function.__name__}` is asked for after the end")
 
 
 def _once(made: Any, function: Callable[..., Any]) -> Iterator[Any]:

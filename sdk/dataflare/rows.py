@@ -175,7 +175,7 @@ def _dict(row: Any, index: int) -> dict[str, Any]:
         return {name: _plain(value) for name, value in row.model_dump().items()}
     raise ConfigError.of(
         "batch.rows",
-        f"row {index} is a {type(row).__name__}, not a row",
+        f"row {index} is of type `{type(row).__name__}`, which is not a row",
         fix="give each row as a dict, a dataclass or a model",
         details={"row": index},
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_args
 
 from dataflare.arrow_types import arrow_type as arrow_type
 from dataflare.arrow_types import schema_of as schema_of
+from dataflare.config_types import Hidden
 from dataflare.errors import ConfigError
 
 C = TypeVar("C")
@@ -151,9 +152,9 @@ class Secret:
         if isinstance(value, cls):
             return value
         if not isinstance(value, str):
-            raise ValueError("expected a text or a reference such as ${secret:NAME}")
+            raise Hidden("expected a text or a reference such as ${secret:NAME}")
         if value == _HIDDEN:
-            raise ValueError("this value was hidden when the configuration was written down: give it again")
+            raise Hidden("this value was hidden when the configuration was written down: give it again")
         return cls(value)
 
     @classmethod
