@@ -61,7 +61,7 @@ def test_rows_are_given_or_rejected_each_once_whatever_was_derived(numbers, low,
         return batch.reject(pc.greater(batch["n"], high), "high")
 
     done = drive(tangled).process(Batch.of({"n": numbers}))
-    refused = {code: rows for code, rows in rejects_of(done)}
+    refused = dict(rejects_of(done))
     assert sorted(refused.get("low", [])) == [i for i, n in enumerate(numbers) if n < low]
     assert sorted(refused.get("high", [])) == [i for i, n in enumerate(numbers) if n >= low and n > high]
     assert sorted(row["n"] for row in rows_of(done)) == sorted(n for n in numbers if low <= n <= high)
