@@ -43,6 +43,7 @@ FILES = {
         cheapest = "acme_orders.api:Cheapest"
         [components.source]
         pairs = "acme_orders.flow:pairs"
+        guarded = "acme_orders.flow:guarded"
         [components.processor]
         resolve = "acme_orders.flow:Resolve"
         [components.sink]
@@ -53,6 +54,8 @@ FILES = {
         "acme.policies" = "acme_orders.commands:policies"
         [summaries.command]
         "acme.policies" = "The ways to settle a conflict."
+        [permissions]
+        secrets = [{ name = "shop-*", reason = "sign in at the shop" }]
         [hooks]
         module = "acme_orders.hooks"
         names = ["check_plan"]
@@ -85,6 +88,11 @@ FILES = {
             """Orders, each in two versions."""
             for id in range(position, count):
                 yield [{"id": id, "time": 1, "price": 5.0}, {"id": id, "time": 2, "price": 7.0}], id + 1
+
+        @source
+        def guarded(ctx, *, secret: str):
+            """How long a secret is."""
+            yield {"length": [len(ctx.secrets.get(secret))]}
 
         class Resolve(Processor):
             """One version of each order."""
@@ -150,6 +158,18 @@ state: {{uses: state/memory}}
 """
 
 
+GUARDED = """
+version: 1
+name: guarded
+mode: acme/rehearsal
+sources:
+  secret: {{uses: acme/guarded, with: {{secret: {secret}}}}}
+sinks:
+  out: {{uses: acme/lines, from: secret, with: {{path: out.jsonl}}}}
+state: {{uses: state/memory}}
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder that pip installed the stranger's wheel into."""
@@ -172,8 +192,13 @@ def installed(tmp_path_factory):
 def dataflare(installed, tmp_path):
     """Runs the command line with the stranger's bundle beside ours."""
 
-    def run(*arguments, code=0):
-        environment = {**os.environ, "PYTHONPATH": str(installed), "DATAFLARE_CACHE": str(tmp_path / "cache")}
+    def run(*arguments, code=0, **variables):
+        environment = {
+            **os.environ,
+            **variables,
+            "PYTHONPATH": str(installed),
+            "DATAFLARE_CACHE": str(tmp_path / "cache"),
+        }
         done = subprocess.run(
             [sys.executable, "-m", "dataflare_host", *map(str, arguments)],
             env=environment,
@@ -227,3 +252,21 @@ def test_it_is_listed_like_ours(dataflare):
     text = json.dumps(listed)
     assert '"acme"' in text
     assert '"std"' in text
+
+
+@pytest.mark.parametrize(
+    ("secret", "code", "status"), [("shop-token", 0, "finished"), ("bank-pin", 1, "failed"), ("shop-none", 1, "failed")]
+)
+def test_it_reads_only_the_secrets_that_it_was_granted(dataflare, tmp_path, secret, code, status):
+    file = tmp_path / "guarded.yaml"
+    file.write_text(GUARDED.format(secret=secret))
+    told = dataflare(
+        "run", file, "--json", code=code, DATAFLARE_SECRET_SHOP_TOKEN="12345", DATAFLARE_SECRET_BANK_PIN="9"
+    )
+    answer = json.loads(told.splitlines()[-1])
+    assert answer["status"] == status
+    if code == 0:
+        assert (tmp_path / "out.jsonl").read_text() == '{"length": 5}\n'
+    else:
+        wanted = {"bank-pin": "permission.denied", "shop-none": "secret.unknown"}[secret]
+        assert [problem["code"] for problem in answer["problems"]] == [wanted]

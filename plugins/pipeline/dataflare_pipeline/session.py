@@ -11,6 +11,7 @@ from typing import Any
 
 from dataflare.context import Context
 from dataflare.errors import Problem
+from dataflare_host.grants import services
 from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget, Store
 from dataflare_host.layout import Part
@@ -87,6 +88,7 @@ class Session:
             cache=self.base / ".dataflare" / "cache" / self.plan.name / step / str(lane),
             cancel=cancel,
             on_checkpoint_request=request_checkpoint,
+            **services(self.plan.steps[step], self.host),
         )
 
 

@@ -36,7 +36,7 @@ class Relational:
 
     def fuse(self, after: Processor) -> Processor | None:
         """One step for both, if the next one is of this kind too."""
-        return Fused((*self.relation, *after.relation)) if isinstance(after, Relational) else None
+        return _Fused((*self.relation, *after.relation)) if isinstance(after, Relational) else None
 
     def open(self) -> None:
         """Parse the expressions, so that the first batch does not wait for it."""
@@ -112,7 +112,7 @@ class Select(Relational, Processor, cardinality="one"):
         return (Pick(named, "/columns"),)
 
 
-class Fused(Relational, Processor, name="fused-expressions", cardinality="filter"):
+class _Fused(Relational, Processor, name="fused-expressions", cardinality="filter"):
     """Several expression steps as one; made by the engine, not by flows."""
 
     def __init__(self, relation: Sequence[Operation]) -> None:
