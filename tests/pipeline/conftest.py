@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dataflare_host import Flow, Host
 from dataflare_host.kinds import Engine, Outcome, Runner, Store
 from dataflare_host.layout import layout_of

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from dataflare import Batch, Idle, Processor, Sink, Source, Split
 from dataflare.errors import Failed, Retry
 from dataflare_host import Flow

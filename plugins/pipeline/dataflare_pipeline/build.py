@@ -127,7 +127,7 @@ class Builder:
 
     def _replay(self, step: str, letters: list[Letter]) -> ReplayLane:
         name = PREFIX + step
-        context = self._context(name, 0)
+        context = Context(flow=self.plan.name, step=name, base=self.session.base)
         book = SplitBook()
         book.add([Split(name)])
         refusal = self._refusal(self.plan.steps[step])

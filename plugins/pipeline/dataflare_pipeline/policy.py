@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dataflare.batch import Batch, Rejected
@@ -145,24 +145,13 @@ class StepFailed(Failed):
 
     def __init__(self, step: str, error: BaseException) -> None:
         problem = problem_of(error, "step.failed")
-        if not isinstance(error, DataflareError):
-            problem = problem.at(pointer=None)
-            message = f"`{step}` failed: {problem.message}"
-        else:
-            message = f"`{step}`: {problem.message}"
-        details = {**problem.details, "step": step}
+        ours = isinstance(error, (DataflareError, Reject, Retry))
         super().__init__(
-            Problem(
-                problem.code,
-                message,
-                problem.kind,
-                problem.pointer,
-                problem.cause or _raised_at(error),
-                problem.fix,
-                problem.file,
-                problem.line,
-                problem.column,
-                details,
+            replace(
+                problem,
+                message=f"`{step}`: {problem.message}" if ours else f"`{step}` failed: {problem.message}",
+                cause=problem.cause if ours else _raised_at(error),
+                details={**problem.details, "step": step},
             )
         )
         self.step = step
