@@ -113,5 +113,3 @@ def _told_step(step: StepPlan) -> dict[str, Any]:
     if step.kind == "sink":
         return {**told, "ability": step.abilities.get("ability"), "fencing": step.abilities.get("fencing")}
     return {**told, "stateless": step.stateless, "keyed": list(step.keyed), "each": step.abilities.get("each")}
-
-

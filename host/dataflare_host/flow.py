@@ -31,7 +31,7 @@ from dataflare_host.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from dataflare_host.host import HostApi
+    from dataflare_host.app import Host
     from dataflare_host.kinds import Outcome
     from dataflare_host.plan import Plan
 
@@ -134,7 +134,7 @@ class Flow:
 
     # --- built in Python ------------------------------------------------------------------------
 
-    def source(self, name: str, uses: Any, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
+    def source(self, name: str, uses: Any, /, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
         """Add a source. ``uses`` is ``plugin/component``, a decorated function or a class.
 
         Words of the flow file (``lanes``, ``place``, ``on_error``, ``every``, ``time``) stand beside the configuration;
@@ -143,13 +143,13 @@ class Flow:
         return self._add("source", name, uses, None, with_, given)
 
     def step(
-        self, name: str, uses: Any, from_: Any = None, with_: Mapping[str, Any] | None = None, **given: Any
+        self, name: str, uses: Any, /, from_: Any = None, with_: Mapping[str, Any] | None = None, **given: Any
     ) -> Output:
         """Add a step behind ``from_``: a name, ``step.output``, an ``Output``, a list, or a mapping of named inputs."""
         return self._add("processor", name, uses, from_, with_, given)
 
     def sink(
-        self, name: str, uses: Any, from_: Any = None, with_: Mapping[str, Any] | None = None, **given: Any
+        self, name: str, uses: Any, /, from_: Any = None, with_: Mapping[str, Any] | None = None, **given: Any
     ) -> Output:
         """Add a sink behind ``from_``; ``guarantee`` and ``deliver`` are words of a sink."""
         return self._add("sink", name, uses, from_, with_, given)
@@ -175,13 +175,13 @@ class Flow:
 
     # --- planned and run --------------------------------------------------------------------------
 
-    def plan(self, host: HostApi | None = None, **options: Any) -> Plan:
+    def plan(self, host: Host | None = None, **options: Any) -> Plan:
         """The checked plan. Raises ConfigError with every problem."""
         from dataflare_host.planner import plan_flow
 
         return plan_flow(self, host or _host(), **options)
 
-    def run(self, progress: Callable[[dict[str, Any]], None] | None = None, host: HostApi | None = None) -> Outcome:
+    def run(self, progress: Callable[[dict[str, Any]], None] | None = None, host: Host | None = None) -> Outcome:
         """Run to the end and give the outcome; ``progress`` is called with the flow's status while it runs.
 
         Ctrl-C (or the notebook's stop button) finishes the open epoch and stops; what is committed stays.
@@ -199,11 +199,11 @@ class Output:
     flow: Flow
     name: str
 
-    def step(self, name: str, uses: Any, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
+    def step(self, name: str, uses: Any, /, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
         """Add a step behind this one."""
         return self.flow.step(name, uses, self, with_, **given)
 
-    def sink(self, name: str, uses: Any, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
+    def sink(self, name: str, uses: Any, /, with_: Mapping[str, Any] | None = None, **given: Any) -> Output:
         """Add a sink behind this step."""
         return self.flow.sink(name, uses, self, with_, **given)
 
@@ -215,9 +215,7 @@ class Output:
 _FLOW_GIVEN = tuple(key for key in FLOW_WORDS if key not in ("version", "name", *SECTIONS))
 
 
-def read_flow(
-    document: Document, file: Path | None = None, base: str | Path | None = None
-) -> tuple[Flow, Reading]:
+def read_flow(document: Document, file: Path | None = None, base: str | Path | None = None) -> tuple[Flow, Reading]:
     """The flow of a document as far as it can be read, and the reading with its problems so far."""
     reading = Reading(document)
     value = substituted(reading, document.value)
@@ -308,7 +306,7 @@ def _escaped(value: Any) -> Any:
     return value
 
 
-def _host() -> HostApi:
+def _host() -> Host:
     from dataflare_host.app import Host
 
     return Host.start()

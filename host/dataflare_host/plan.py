@@ -39,6 +39,12 @@ class StepPlan:
     summary: str = ""
 
     @property
+    def pointer(self) -> str:
+        """Where the step stands in the flow file, as a JSON pointer."""
+        section = {"source": "sources", "sink": "sinks"}.get(self.kind, "steps")
+        return f"/{section}/{self.name}"
+
+    @property
     def stateless(self) -> bool:
         """A processor that may be fused, split and run in parallel."""
         return self.kind == "processor" and not self.keyed and not self.abilities.get("stateful", False)

@@ -301,9 +301,7 @@ class _Planning:
             place=step.place,
             on_error=step.on_error,
             every=step.every,
-            outputs={
-                name: None if schema is None else schema.as_json() for name, schema in outputs.schemas.items()
-            },
+            outputs={name: None if schema is None else schema.as_json() for name, schema in outputs.schemas.items()},
             keyed=each.keyed,
             summary=each.component.spec.summary,
         )
@@ -366,7 +364,7 @@ class _Planning:
         from dataflare.calling import bind
 
         mode = around["mode"]
-        if mode is None or self.reading.problems:
+        if mode is None:
             return
         if mode.spec.get("ships") and (local := plan.options.get("not_shippable")):
             message = f"`{plan.mode['uses']}` runs flows elsewhere, and {', '.join(local)} live in this process only"
@@ -376,7 +374,8 @@ class _Planning:
             self.reading.add(*(bind(mode, "check")({"plan": plan, "host": self.host}) or ()))
         except DataflareError as error:
             self.reading.add(*error.problems)
-        self.reading.add(*self.host.check_plan(plan))
+        if not self.reading.problems:
+            self.reading.add(*self.host.check_plan(plan))
 
 
 def _filled(default: Any, name: str) -> dict[str, Any] | None:

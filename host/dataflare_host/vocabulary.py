@@ -223,9 +223,7 @@ def inputs(reading: Reading, value: Any, pointer: str) -> Inputs | None:
     """``from``: a step, ``step.output``, a list of these, or named inputs → (input, reference) in order."""
     if isinstance(value, Mapping):
         named = [
-            pair
-            for key, item in value.items()
-            for pair in _references(reading, item, child(pointer, key), str(key))
+            pair for key, item in value.items() for pair in _references(reading, item, child(pointer, key), str(key))
         ]
         return _once(reading, named, pointer)
     return _once(reading, _references(reading, value, pointer, ""), pointer)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from dataflare.errors import ConfigError, Problem
 from dataflare_host.flow import Flow
 from dataflare_host.vocabulary import flow_schema
@@ -129,7 +130,8 @@ def test_a_mistake_in_a_step_has_its_code_and_fix(tmp_path: Path, steps: str, co
 
 
 def test_a_cycle_is_named_from_its_first_step(tmp_path: Path) -> None:
-    steps = "  b: {uses: x/b, from: [a, d]}\n  c: {uses: x/c, from: b}\n  d: {uses: x/d, from: c}\n  e: {uses: x/e, from: e}\n"
+    steps = "  b: {uses: x/b, from: [a, d]}\n  c: {uses: x/c, from: b}\n"
+    steps += "  d: {uses: x/d, from: c}\n  e: {uses: x/e, from: e}\n"
     first, second = problems(tmp_path, with_steps(steps))
     assert first.details["cycle"] == ["b", "c", "d"]
     assert "b → c → d → b" in first.message

@@ -1,13 +1,15 @@
 """The guarantee: each cell of the table, what is added to it, and that worse never promises more."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dataflare_host.guarantee import Path, guarantee_of, judge, level_of, meets, promise, weakest
 from dataflare_host.plan import Edge, Plan, StepPlan
 from dataflare_host.vocabulary import LEVELS
-from hypothesis import given
-from hypothesis import strategies as st
 
 STRONG = ({"ability": "transactional"}, {"ability": "staged"}, {"ability": "append", "on_commit": True})
 BEST = Path("in", "out")
@@ -114,7 +116,7 @@ BY_KEY = step("out", "sink", {"key": ["id"]}, ability="idempotent", fencing="tar
 
 def plan(*steps: StepPlan, **wanted):
     named = {each.name: each for each in steps}
-    edges = tuple(Edge(first.name, "out", second.name) for first, second in zip(steps, steps[1:], strict=False))
+    edges = tuple(Edge(first.name, "out", second.name) for first, second in pairwise(steps))
     return guarantee_of(named, edges, {"durable": True}, {"takeover": "host"}, **wanted)
 
 
@@ -171,10 +173,8 @@ def test_drops_and_effects_are_said() -> None:
 
 
 def test_every_source_of_a_sink_is_judged_over_all_its_ways() -> None:
-    named = {
-        each.name: each
-        for each in (SOURCE, step("push", "source", replay="none"), step("a", "processor"), step("b", "processor"), STRONG_SINK)
-    }
+    push = step("push", "source", replay="none")
+    named = {each.name: each for each in (SOURCE, push, step("a", "processor"), step("b", "processor"), STRONG_SINK)}
     pairs = [("in", "a"), ("in", "b"), ("push", "b"), ("a", "out"), ("b", "out")]
     edges = tuple(Edge(source, "out", target) for source, target in pairs)
     promised, problems = guarantee_of(named, edges, {}, {}, wanted="exactly_once")

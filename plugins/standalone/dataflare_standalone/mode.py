@@ -37,7 +37,7 @@ class Standalone(Mode, takeover="host", shares_files=True, ships=False):
                 yield Problem(
                     "plan.placement",
                     f"`{step.name}` must run where {step.place}, but this mode has one place only",
-                    pointer=f"/{step.kind}s/{step.name}/place",
+                    pointer=f"{step.pointer}/place",
                     fix="remove `place`, or choose a mode that places steps",
                 )
 
