@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import socket
 import stat
@@ -31,6 +32,7 @@ MAX_PATH = 100
 MAX_CONNECTIONS = 32
 ANSWER_TIMEOUT = 30.0
 Json = Any
+_log = logging.getLogger("dataflare.control")
 CommandHandler = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
@@ -137,7 +139,8 @@ class Server:
             self.path = _socket_path(self.folder, self.name, make=True)
             self.path.unlink(missing_ok=True)
             self._listener = _listen(self.path)
-        except OSError:
+        except OSError as error:
+            _log.warning("the flow `%s` runs without a control socket: %s", self.name, error)
             self._release()
             return self
         except BaseException:

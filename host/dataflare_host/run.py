@@ -33,8 +33,9 @@ Progress = Callable[[dict[str, Any]], None]
 def run_plan(plan: Plan, host: HostApi, progress: Progress | None = None) -> Outcome:
     """Run a plan here until it ends, and give how it ended.
 
-    ``progress`` gets the runner's status (see ``Runner.command``) about five times a second. In the main
-    thread SIGINT and SIGTERM stop the flow at a barrier (status ``stopped``); a second one aborts it (``failed``).
+    ``progress`` gets the runner's status (see ``Runner.command``) about five times a second, in a thread of its own.
+    In the main thread SIGINT and SIGTERM stop the flow at a barrier (status ``stopped``); a second one aborts it
+    (``failed``).
     Raises DataflareError where the flow could not be started, or failed without an outcome.
     """
     mode = cast(Mode, host.component(plan.mode["uses"], plan.mode.get("with") or {}, "mode", Path(plan.base)))
@@ -61,14 +62,14 @@ class _Run:
         started = time.monotonic()
         # Daemon: a component that never returns must not keep an aborted process alive.
         threading.Thread(target=self._work, name=f"flow-{self.plan.name}", daemon=True).start()
+        watching = threading.Thread(target=self._watch, args=(progress,), name="progress", daemon=True)
+        watching.start()
         while not self.done.wait(BEAT):
             if len(received) > self.orders or time.monotonic() > self.deadline:
                 if self.orders >= 2:
                     return self._aborted(Outcome("failed", seconds=time.monotonic() - started))
                 self._order()
-            if progress is not None:
-                with suppress(DataflareError):
-                    progress(self.mode.command("status", {}))
+        watching.join(GRACE)
         if self.failure is not None:
             raise self.failure
         outcome = self.outcome or Outcome("failed", seconds=time.monotonic() - started)
@@ -81,6 +82,12 @@ class _Run:
             self.failure = error
         finally:
             self.done.set()
+
+    def _watch(self, progress: Progress | None) -> None:
+        # Apart from the supervisor, which must see signals while a runner is slow to answer.
+        while progress is not None and not self.done.wait(BEAT):
+            with suppress(DataflareError):
+                progress(self.mode.command("status", {}))
 
     def _order(self) -> None:
         """The next order: stop at a barrier, then leave at once."""

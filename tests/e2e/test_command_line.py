@@ -107,6 +107,16 @@ def test_a_reader_that_leaves_is_no_error() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "found"), [("dataflare pl", ["plan", "plugin"]), ("dataflare flow st", ["status", "stop"])]
+)
+def test_the_shell_completes_commands(words: str, found: list[str]) -> None:
+    asked = {"_DATAFLARE_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", "from dataflare_host.cli import main; main([])"]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == [f"plain,{name}" for name in found]
+
+
 def test_plugin_list_and_info(say: Callable) -> None:
     plugins = {each["id"]: each for each in say("plugin", "list", "--json").json["plugins"]}
     assert plugins["std"]["version"]

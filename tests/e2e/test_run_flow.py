@@ -70,7 +70,7 @@ def test_a_second_run_reads_nothing_new_and_says_so(say: Callable, shop: Path) -
     assert again.code == 0
     assert again.json["nothing_new"] is True
     assert again.json["rows"]["read"] == 0
-    assert "nothing new" in say("run", "flow.yaml").out
+    assert "nothing new" in say("run", "flow.yaml").err
     assert saved(shop) == list(range(10))
 
 
@@ -85,8 +85,12 @@ def test_rejected_rows_are_counted_by_step_with_a_way_to_see_them(say: Callable,
     (shop / "flow.yaml").write_text(WITH_STEP.replace("STEP", "even"))
     told = say("run", "flow.yaml")
     assert told.code == 0
-    assert "5 by step" in told.out
-    assert "dataflare dlq list flow.yaml" in told.out
+    assert told.out == ""
+    assert "5 by step (odd)" in told.err
+    assert "dataflare dlq list flow.yaml" in told.err
+    letters = say("dlq", "list", "flow.yaml", "--json")
+    assert letters.code == 0
+    assert "odd" in letters.out
     assert saved(shop) == [0, 2, 4, 6, 8]
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 Located = tuple[str, str]
 """Where a command is (``module:object``), and its help line."""
@@ -56,6 +59,14 @@ class LazyGroup(click.Group):
         """The help lines, without importing a command."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(self._summaries()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Completes names without importing a command."""
+        from click.shell_completion import CompletionItem
+
+        known = [(name, text) for name, text in sorted(self._summaries()) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=text) for name, text in known]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -25,12 +25,14 @@ class Display:
         self._shown = self._started
         self._seen: deque[tuple[float, float, float]] = deque()
         self._live: Any = None
+        self._over = False
         self._terminal = sys.stderr.isatty()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._over = True
         if self._live is not None:
             self._live.stop()
 
@@ -40,7 +42,7 @@ class Display:
         self._seen.append((now, float(status.get("rows", {}).get("read") or 0), done))
         while len(self._seen) > 2 and now - self._seen[0][0] > WINDOW:
             self._seen.popleft()
-        if now - self._started < QUIET:
+        if self._over or now - self._started < QUIET:
             return
         if self._terminal:
             self._update(self.line(status))

@@ -71,7 +71,8 @@ def run(
         _tell_failure(plan.name if plan else flow.stem, error)
         return exit_code(error)
     _tell_end(flow, plan, outcome, quiet=quiet, as_json=as_json)
-    _leave_if_stuck()
+    if outcome.status == "failed":
+        _leave_if_stuck()
     return FAILED if outcome.status == "failed" else 0
 
 
@@ -102,7 +103,7 @@ def _tell_end(flow: Path, plan: Plan, outcome: Outcome, *, quiet: bool, as_json:
     show_problems(outcome.problems)
     document = outcome_json(plan, outcome)
     if not quiet:
-        click.echo(summary(flow, document, outcome), err=as_json)
+        tell(summary(flow, document, outcome))  # stdout may be where a sink writes its rows
     if as_json:
         emit(document)
 
@@ -135,8 +136,8 @@ def _rejects(outcome: Outcome) -> str:
 
 
 def _leave_if_stuck() -> None:
-    """A component that never returned from an aborted run must not keep the process."""
-    if any(thread.is_alive() and thread.name.startswith("flow-") for thread in threading.enumerate()):
+    """A lane that never returned from an aborted run must not keep the process."""
+    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(FAILED)
