@@ -1,5 +1,6 @@
 """The host makes components, puts secrets and used components in their places, and knows the defaults."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,16 +126,19 @@ def test_a_host_starts_without_anything_heavy(tmp_path):
     code = """
 import sys
 from dataflare_host import Host
-for _ in range(2):
-    host = Host.start()
-    host.table().entries("command", loading=False)
-print(sorted({"pydantic", "pyarrow", "polars", "duckdb", "rich", "pluggy", "yaml"} & set(sys.modules)))
-print(sorted(name for name in sys.modules if name in {manifest.package for manifest in host.table().plugins.values()}))
+table = Host.start().table()
+table.entries("command", loading=False)
+heavy = {"pydantic", "pyarrow", "polars", "duckdb", "rich", "yaml", "pluggy", "packaging", "tomllib", "importlib.metadata"}
+print(*sorted((heavy | {manifest.package for manifest in table.plugins.values()}) & set(sys.modules)))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=60
-    )
-    assert done.stdout == "[]\n[]\n"
+
+    def start():
+        environment = {**os.environ, "DATAFLARE_CACHE": str(tmp_path)}
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert set(start().split()) <= {"packaging", "tomllib", "importlib.metadata"}
+    assert start() == "\n", "the second start has the manifests from its cache"
 
 
 def test_no_room_below_names_a_bundle():

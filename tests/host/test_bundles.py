@@ -103,25 +103,31 @@ def installed(tmp_path_factory):
 
 
 LOAD_ALL = """
-import json
+import json, os, sys
 from dataflare_host import Host
-table = Host.start().table()
-for entry in table.entries():
-    entry.load()
-print(json.dumps({
-    "plugins": sorted(table.plugins),
-    "entries": [f"{entry.kind}:{entry.uses}" for entry in table.entries()],
-    "faulty": {each.id: each.problems[0].code for each in table.faulty},
-}))
+def look():
+    table = Host.start().table()
+    for entry in table.entries():
+        entry.load()
+    return {
+        "plugins": sorted(table.plugins),
+        "entries": [f"{entry.kind}:{entry.uses}" for entry in table.entries()],
+        "faulty": {each.id: each.problems[0].code for each in table.faulty},
+    }
+seen = [look()]
+for path in sys.argv[1:]:
+    os.rename(path, path + ".gone")
+    seen.append(look())
+print(json.dumps(seen))
 """
 
 
-def look(installed, tmp_path, code=LOAD_ALL):
+def look(installed, tmp_path, *removed):
+    """What a host sees that starts there: at first, and after each of these folders is taken away."""
     path = os.pathsep.join(map(str, installed))
     environment = {**os.environ, "PYTHONPATH": path, "DATAFLARE_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "-S", "-c", LOAD_ALL, *map(str, removed)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -134,13 +140,11 @@ def test_a_bundle_can_be_deleted(installed, tmp_path, bundle):
     rest_of_us = sorted(set(BUNDLES) - {bundle})
     folder.rename(tmp_path / "folder")
     try:
-        without_folder = look((rooms, rest), tmp_path)
-        metadata.rename(tmp_path / "metadata")
-        uninstalled = look((rooms, rest), tmp_path)
+        without_folder, uninstalled = look((rooms, rest), tmp_path, metadata)
     finally:
         (tmp_path / "folder").rename(folder)
         if not metadata.exists():
-            (tmp_path / "metadata").rename(metadata)
+            metadata.with_name(f"{metadata.name}.gone").rename(metadata)
     assert without_folder["plugins"] == uninstalled["plugins"] == rest_of_us
     assert (without_folder["faulty"], uninstalled["faulty"]) == ({bundle: "plugin.package_missing"}, {})
     left = [f"{kind}:{id}/{name}" for id in rest_of_us for kind, named in _table(id) for name in named]
@@ -157,5 +161,4 @@ def test_host_and_sdk_alone_start_without_any_plugin(installed, tmp_path):
     alone.mkdir()
     for package in ("dataflare", "dataflare_host"):
         (alone / package).symlink_to(rooms / package)
-    found = look((alone, rest), tmp_path)
-    assert found == {"plugins": [], "entries": [], "faulty": {}}
+    assert look((alone, rest), tmp_path) == [{"plugins": [], "entries": [], "faulty": {}}]
