@@ -5,13 +5,11 @@ Everything an author needs is here under one name; names are loaded when first u
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
-# A submodule of the same name would hide these two, so they are bound at once.
-from dataflare.resource import resource as resource
-from dataflare.state import State as State
-from dataflare.state import state as state
+TYPE_CHECKING = False
+# Not from typing: the import of this package is part of every command's start.
 
 if TYPE_CHECKING:
     from dataflare.arrow_types import arrow_type as arrow_type
@@ -49,6 +47,7 @@ if TYPE_CHECKING:
     from dataflare.errors import Retry as Retry
     from dataflare.errors import StateError as StateError
     from dataflare.fields import field as field
+    from dataflare.resource import resource as resource
     from dataflare.schema import Schema as Schema
     from dataflare.split import Demand as Demand
     from dataflare.split import Idle as Idle
@@ -59,6 +58,8 @@ if TYPE_CHECKING:
     from dataflare.split import Span as Span
     from dataflare.split import Split as Split
     from dataflare.split import Stream as Stream
+    from dataflare.state import State as State
+    from dataflare.state import state as state
     from dataflare.types import Bytes as Bytes
     from dataflare.types import Columns as Columns
     from dataflare.types import Duration as Duration
@@ -77,14 +78,17 @@ _EXPORTS = {
     "fields": "field",
     "schema": "Schema",
     "split": "Demand Idle Json Out Refused Resume Span Split Stream",
+    "state": "State",
     "types": "Bytes Columns Duration Expr Secret Uses",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 
-__all__ = sorted([*_HOME, "State", "resource", "state"])
+_FUNCTIONS_OF_MODULES = ("resource", "state")
+
+__all__ = sorted([*_HOME, *_FUNCTIONS_OF_MODULES])
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'dataflare' has no attribute {name!r}")
@@ -95,3 +99,13 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def _function(name: str) -> property:
+    """The function of the submodule of the same name; Python binding the submodule to that name changes nothing."""
+    return property(lambda package: getattr(import_module(f"dataflare.{name}"), name), lambda package, module: None)
+
+
+sys.modules[__name__].__class__ = type(
+    "Package", (type(sys),), {name: _function(name) for name in _FUNCTIONS_OF_MODULES}
+)

@@ -66,7 +66,7 @@ class Batch:
     ) -> None:
         self.arrow = arrow
         self.envelope = envelope
-        self.origin = origin
+        self.origin: Any = origin
         """Input row of each row; None: the same rows as the input; False: unknown."""
         self.ledger = ledger if ledger is not None else Ledger()
 
@@ -87,11 +87,13 @@ class Batch:
 
     def to_rows(self) -> list[dict[str, Any]]:
         """The rows as dicts of Python values."""
-        return self.arrow.to_pylist()
+        rows: list[dict[str, Any]] = self.arrow.to_pylist()
+        return rows
 
     def to_columns(self) -> dict[str, list[Any]]:
         """The columns as lists of Python values."""
-        return self.arrow.to_pydict()
+        columns: dict[str, list[Any]] = self.arrow.to_pydict()
+        return columns
 
     def to_polars(self) -> Any:
         """The rows as a ``polars.DataFrame`` (needs Polars), without copying."""
@@ -113,7 +115,7 @@ class Batch:
     # --- looking ------------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return self.arrow.num_rows
+        return int(self.arrow.num_rows)
 
     @property
     def columns(self) -> list[str]:
@@ -128,7 +130,7 @@ class Batch:
     @property
     def nbytes(self) -> int:
         """Bytes that the rows refer to."""
-        return self.arrow.nbytes
+        return int(self.arrow.nbytes)
 
     def __getitem__(self, name: str) -> pa.Array:
         return self.arrow.column(name)

@@ -100,7 +100,9 @@ class NoTimers:
         """Always refuses."""
         raise PermissionDenied.of("step.no_timers", "timers need keys: declare `by=`, the field that names the key columns")
 
-    drop = set
+    def drop(self, keys: Batch) -> None:
+        """Always refuses."""
+        self.set(keys, None)
 
 
 class NoMetrics:
