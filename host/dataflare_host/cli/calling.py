@@ -54,7 +54,7 @@ def call(component: Component, given: dict[str, Any]) -> Any:
         for last, value in driver.call(given):
             if last:
                 return value
-            tell(as_text(value))
+            tell(as_text(value).replace("\n", ", "))
     finally:
         driver.close()
 

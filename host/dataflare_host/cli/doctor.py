@@ -18,8 +18,6 @@ from dataflare_host.cli.process import the_host
 Level = Literal["ok", "note", "wrong"]
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 LIBRARIES = ("pyarrow", "polars", "duckdb", "pydantic", "click", "pluggy")
-SQLITE_FIXED = (3, 51, 3)
-"""The first SQLite whose write-ahead log survives two connections that checkpoint at once."""
 
 
 class Finding(NamedTuple):
@@ -60,9 +58,7 @@ def _python() -> Iterator[Finding]:
     import sqlite3
 
     yield Finding("python", "ok", f"{platform.python_version()} at {sys.executable}, {os.cpu_count()} cores")
-    old = sqlite3.sqlite_version_info < SQLITE_FIXED
-    fix = "one process a store is safe; for more, use a Python with a newer SQLite" if old else ""
-    yield Finding("sqlite", "note" if old else "ok", sqlite3.sqlite_version, fix)
+    yield Finding("sqlite", "ok", sqlite3.sqlite_version)
 
 
 def _libraries() -> Iterator[Finding]:

@@ -136,7 +136,8 @@ def _type(field: dict[str, Any]) -> str:
         return " | ".join(map(str, field["enum"]))
     if "anyOf" in field:
         return " | ".join(_type(each) for each in field["anyOf"])
-    return str(field.get("type") or str(field.get("$ref", "any")).rpartition("/")[2])
+    named = field.get("type") or str(field.get("$ref", "any")).rpartition("/")[2]
+    return named if isinstance(named, str) else " | ".join(named)
 
 
 def _default(field: dict[str, Any]) -> str:
