@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,11 +18,9 @@ class Count(Sink[int], ability="transactional", fencing="target", shared="proces
         return frozenset()
 
     def open(self, ctx: Context, resume: Resume) -> None:
-        """Start from what the last committed epoch counted (``restore``)."""
-        self._counted = self._committed = getattr(self, "_counted", 0)
-
-    def begin(self, epoch: int) -> None:
-        """Nothing to prepare for."""
+        """Start from what the last decided epoch counted; the first lane carries on for all there were."""
+        self._committed = sum(resume.tokens.values())
+        self._counted = self._committed if ctx.lane == 0 else 0
 
     def write(self, batch: Batch) -> None:
         """Count the rows."""
@@ -37,17 +34,6 @@ class Count(Sink[int], ability="transactional", fencing="target", shared="proces
         """Report the count of all lanes."""
         self._committed = sum(tokens)
         ctx.metrics.gauge("counted_rows", self._committed)
-
-    def abort(self, epoch: int, tokens: Sequence[int]) -> None:
-        """The engine opens a fresh instance from the last checkpoint; nothing is left here."""
-
-    def snapshot(self) -> bytes:
-        """The count so far."""
-        return json.dumps(self._counted).encode()
-
-    def restore(self, data: bytes) -> None:
-        """Continue from a committed count."""
-        self._counted = self._committed = int(json.loads(data))
 
     def readback(self, stream: str) -> Iterator[Any]:
         """One row: the committed count."""

@@ -45,7 +45,7 @@ class Profile(Tool):
         """
         import duckdb
 
-        if rows == []:
+        if rows == [] and path is None:
             yield {"rows": 0, "columns": []}
             return
         with duckdb.connect() as connection:

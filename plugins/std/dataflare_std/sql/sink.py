@@ -85,10 +85,11 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
             _reject(batch, rows, code)
 
     def prepare(self, epoch: int) -> Staged | None:
-        """What was staged, durable and tried out; None if there were no rows."""
-        if not self._staged:
+        """What was staged, durable and tried out; None if there is nothing to commit."""
+        if self._staged:
+            self._target.prepare(self._owner, epoch, self._staged)
+        elif not self._replaces:
             return None
-        self._target.prepare(self._owner, epoch, self._staged)
         owner = self._owner
         return Staged(
             owner.stage(epoch),
@@ -104,7 +105,7 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
     def commit(self, epoch: int, tokens: Sequence[Staged]) -> None:
         """Move the staged rows of all lanes into the table in one transaction."""
         self._target.commit(tokens, self._owner.fence)
-        self._replaces = False
+        self._replaces = self._replaces and not tokens
 
     def abort(self, epoch: int, tokens: Sequence[Staged]) -> None:
         """Drop what was staged."""

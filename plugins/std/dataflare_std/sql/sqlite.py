@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflare import ConfigError, Context, Failed, Fenced, Problem
+from dataflare import ConfigError, Failed, Fenced
 from dataflare_std.sql import statements
 from dataflare_std.sql.sqlite_errors import constraint, translated
+from dataflare_std.sql.sqlite_file import check_database
 from dataflare_std.sql.sqlite_table import TableShape, make_room
 from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted
 from dataflare_std.sql.target import OP, Owner, Refusal, Staged, Table
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUSY_SECONDS = 2.0
-MAGIC = b"SQLite format 3\x00"
 
 
 class SqliteTarget:
@@ -66,7 +66,7 @@ class SqliteTarget:
     def holds_rows(self) -> bool:
         """Whether the table has any row."""
         with translated(self._path):
-            if not TableShape.of(self._connection, self._table).columns:
+            if not self._exists():
                 return False
             found = self._connection.execute(f"SELECT 1 FROM {quoted(self._table.name)} LIMIT 1").fetchone()
             return found is not None
@@ -116,8 +116,10 @@ class SqliteTarget:
 
     def commit(self, tokens: Sequence[Staged], fence: int) -> None:
         """Move what the tokens name, unless their epoch is noted already."""
+        if not tokens:
+            return
         with self._transaction(durable=True):
-            if any(token.replace for token in tokens) and not self._committed(tokens[0]):
+            if any(token.replace for token in tokens) and not self._committed(tokens[0]) and self._exists():
                 self._connection.execute(f"DELETE FROM {quoted(self._table.name)}")
             for token in tokens:
                 self._commit_lane(token, fence)
@@ -127,6 +129,7 @@ class SqliteTarget:
         """Drop staged rows."""
         with self._transaction(durable=False):
             self._drop(stages)
+        self._stage_columns = ("", ())
 
     def rows(self, size: int) -> Iterator[list[dict[str, Any]]]:
         """The rows of the table, in parts."""
@@ -238,6 +241,12 @@ class SqliteTarget:
         noted = self._check_fence(owner, fence)
         if noted >= token.epoch:
             return
+        if token.rows:
+            self._move_staged(token)
+        lane = (token.incarnation, token.flow, token.sink, token.lane, token.epoch, fence)
+        self._connection.execute(statements.NOTE_EPOCH, lane)
+
+    def _move_staged(self, token: Staged) -> None:
         if not list(self._connection.execute(f"PRAGMA table_info({quoted(token.stage)})")):
             raise Failed.of(
                 "sql.staged_missing",
@@ -246,8 +255,6 @@ class SqliteTarget:
                 fix="restore the database, or settle the epoch with `dataflare state resolve`",
             )
         self._move(token.stage)
-        lane = (token.incarnation, token.flow, token.sink, token.lane, token.epoch, fence)
-        self._connection.execute(statements.NOTE_EPOCH, lane)
 
     def _move(self, stage: str) -> None:
         columns = [
@@ -256,6 +263,9 @@ class SqliteTarget:
         data = [name for name in columns if name != STAGED_OP]
         for text in statements.move(self._table.name, stage, data, self._table.key, STAGED_OP in columns):
             self._connection.execute(text)
+
+    def _exists(self) -> bool:
+        return bool(TableShape.of(self._connection, self._table).columns)
 
     def _committed(self, token: Staged) -> bool:
         sink = (token.incarnation, token.flow, token.sink)
@@ -289,56 +299,6 @@ class SqliteTarget:
         for stage in stages:
             self._connection.execute(f"DROP TABLE IF EXISTS {quoted(stage)}")
             self._connection.execute("DELETE FROM dataflare_stages WHERE name = ?", (stage,))
-
-
-def database_path(uri: str, ctx: Context) -> Path:
-    """The file of an address such as ``sqlite:///out/shop.db``. Raises ConfigError (``sql.uri``)."""
-    scheme, separator, rest = uri.partition("://")
-    if scheme != "sqlite" or not separator or not rest.startswith("/") or len(rest) < 2 or rest == "/:memory:":
-        raise ConfigError.of(
-            "sql.uri",
-            f"`{uri}` is not the address of a database that can be written to",
-            pointer="/uri",
-            cause="the sink knows SQLite files",
-            fix="write `sqlite:///out/shop.db` for a file beside the flow, `sqlite:////var/shop.db` from the root",
-        )
-    return ctx.path(rest[1:])
-
-
-def check_database(path: Path, table: Table) -> Iterable[Problem]:
-    """What would keep a sink from working with this file; changes nothing."""
-    if table.name.lower().startswith(("dataflare_", "sqlite_")):
-        yield Problem(
-            "sql.reserved_table", f"the name `{table.name}` is reserved", pointer="/table", fix="use another name"
-        )
-    if not path.parent.is_dir():
-        yield Problem(
-            "sql.no_folder",
-            f"there is no folder {path.parent}",
-            pointer="/uri",
-            fix=f"make it: `mkdir -p {path.parent}`",
-        )
-    elif path.is_dir():
-        yield Problem("sql.cannot_open", f"{path} is a folder", pointer="/uri", fix="name a file in it")
-    elif path.exists():
-        yield from _check_file(path)
-
-
-def _check_file(path: Path) -> Iterator[Problem]:
-    try:
-        with path.open("r+b") as file:
-            head = file.read(len(MAGIC))
-    except OSError as error:
-        yield Problem(
-            "sql.cannot_open",
-            f"the database {path} may not be read and written",
-            pointer="/uri",
-            cause=str(error),
-            fix="give this user the right to read and write it",
-        )
-        return
-    if head and head != MAGIC:
-        yield Problem("sql.not_a_database", f"{path} is not a SQLite database", pointer="/uri", fix="name another file")
 
 
 def _with_truths(row: tuple[Any, ...], truths: Sequence[int]) -> list[Any]:

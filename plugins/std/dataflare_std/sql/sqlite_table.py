@@ -27,13 +27,13 @@ class TableShape:
     def of(cls, connection: sqlite3.Connection, table: Table) -> TableShape:
         """The table in the database; no columns if it is not there."""
         columns = list(connection.execute(f"PRAGMA table_info({quoted(table.name)})"))
-        unique = _unique_indexes(connection, table.name)
+        unique, partial = _unique_indexes(connection, table.name)
         primary = tuple(name for rank, name in sorted((pk, name) for _, name, _, _, _, pk in columns if pk))
         if primary and primary not in unique:
             unique.append(primary)
         others = [index for index in unique if set(index) != set(table.key)]
         required = any(notnull for _, name, _, notnull, _, _ in columns if name not in table.key)
-        guarded = bool(others) or required or _has_checks(connection, table.name)
+        guarded = partial or bool(others) or required or _has_checks(connection, table.name)
         return cls({name: kind for _, name, kind, _, _, _ in columns}, unique, guarded)
 
     def missing(self, wanted: Mapping[str, str]) -> dict[str, str]:
@@ -88,16 +88,16 @@ def _make_key_index(connection: sqlite3.Connection, table: Table) -> None:
         ) from error
 
 
-def _unique_indexes(connection: sqlite3.Connection, table: str) -> list[tuple[str, ...]]:
-    found = []
+def _unique_indexes(connection: sqlite3.Connection, table: str) -> tuple[list[tuple[str, ...]], bool]:
+    """The columns of each unique index, and whether there are some over expressions or a part of the rows."""
+    found, others = [], False
     for _, index, unique, _, partial in connection.execute(f"PRAGMA index_list({quoted(table)})"):
         columns = [name for _, _, name in connection.execute(f"PRAGMA index_info({quoted(index)})")]
         if unique and not partial and all(columns):
             found.append(tuple(columns))
         elif unique:
-            # over an expression or a part of the rows: still refuses, so the table must be tried out
-            found.append((f"index {index}",))
-    return found
+            others = True
+    return found, others
 
 
 def _has_checks(connection: sqlite3.Connection, table: str) -> bool:

@@ -105,14 +105,15 @@ class Target(Protocol):
 
 def open_target(uri: str, table: Table, ctx: Context) -> Target:
     """Connect to the database that the address names. Raises ConfigError, Failed (``sql.*``)."""
-    from dataflare_std.sql.sqlite import SqliteTarget, database_path
+    from dataflare_std.sql.sqlite import SqliteTarget
+    from dataflare_std.sql.sqlite_file import database_path
 
     return SqliteTarget(database_path(uri, ctx), table)
 
 
 def check_target(uri: str, table: Table, ctx: Context) -> Iterable[Problem]:
     """Could the sink work there? Changes nothing."""
-    from dataflare_std.sql.sqlite import check_database, database_path
+    from dataflare_std.sql.sqlite_file import check_database, database_path
 
     try:
         path = database_path(uri, ctx)
