@@ -118,18 +118,22 @@ class Host:
         return self.component(planned.uses, config, planned.kind, Path(plan.base) if plan.base else None)
 
     def defaults(self) -> dict[str, Mapping[str, Any]]:
-        """The engine, mode and state of a flow that names none, as ``{"uses", "with"}`` each.
+        """The engine, mode and state of a flow that names none, and the secret store: ``{"uses", "with"}`` each.
 
-        One plugin may say so; empty where none does. Raises ConfigError ``plugin.defaults_conflict`` where several do.
+        Empty where no plugin says so. Raises ConfigError ``plugin.defaults_conflict`` where two say the same word.
         """
-        named = [manifest for manifest in self.table().plugins.values() if manifest.defaults]
-        if len(named) > 1:
-            raise ConfigError.of(
-                "plugin.defaults_conflict",
-                f"several plugins have [defaults]: {', '.join(f'`{manifest.id}`' for manifest in named)}",
-                fix="uninstall all but one, or start the host with a plugin set that names one",
-            )
-        return dict(named[0].defaults) if named else {}
+        found: dict[str, Mapping[str, Any]] = {}
+        for id, manifest in self.table().plugins.items():
+            for word, given in manifest.defaults.items():
+                if word in found:
+                    others = [other for other, own in self.table().plugins.items() if word in own.defaults]
+                    raise ConfigError.of(
+                        "plugin.defaults_conflict",
+                        f"several plugins say the default {word}: {', '.join(f'`{other}`' for other in others)}",
+                        fix=f"uninstall all but one, or start the host with a plugin set without `{id}`",
+                    )
+                found[word] = given
+        return found
 
     def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
         """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""

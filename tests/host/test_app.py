@@ -92,11 +92,13 @@ def test_a_secret_comes_from_the_store_of_the_set_first(site, monkeypatch):
     assert "value-in-the-message" not in str(caught.value)
 
 
-def test_one_plugin_says_the_defaults(site):
+def test_one_plugin_says_each_default(site):
     site.install("one", '[defaults]\nmode = { uses = "one/mode" }\n')
     site.install("two", '[defaults]\nmode = { uses = "two/mode", with = { fast = true } }\n')
     assert Host.start({"two"}).defaults() == {"mode": {"uses": "two/mode", "with": {"fast": True}}}
     assert Host.start(()).defaults() == {}
+    site.install("vault", '[defaults]\nsecrets = { uses = "vault/vault" }\n')
+    assert set(Host.start({"two", "vault"}).defaults()) == {"mode", "secrets"}
     with pytest.raises(ConfigError, match=r"plugin\.defaults_conflict"):
         Host.start({"one", "two"}).defaults()
 
@@ -128,7 +130,8 @@ import sys
 from dataflare_host import Host
 table = Host.start().table()
 table.entries("command", loading=False)
-heavy = {"pydantic", "pyarrow", "polars", "duckdb", "rich", "yaml", "pluggy", "packaging", "tomllib", "importlib.metadata"}
+heavy = {"pydantic", "pyarrow", "polars", "duckdb", "rich", "yaml", "pluggy"}
+heavy |= {"packaging", "tomllib", "importlib.metadata"}
 print(*sorted((heavy | {manifest.package for manifest in table.plugins.values()}) & set(sys.modules)))
 """
 
