@@ -194,7 +194,7 @@ def test_any_order_of_things(kind: str, monkeypatch: pytest.MonkeyPatch) -> None
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
-            max_examples=25,
+            max_examples=15,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
