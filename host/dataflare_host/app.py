@@ -6,12 +6,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare.errors import ConfigError, DataflareError, PermissionDenied, Problem
 from dataflare_host.discover import Catalogue, discover
-from dataflare_host.events import Events, Record
+from dataflare_host.events import Events, Record, now
 from dataflare_host.hooks import Hooks
 from dataflare_host.host import Event, FlowStatus, Principal
 from dataflare_host.load import Contributions
@@ -146,7 +147,7 @@ class Host:
         """A secret's value, for a step. Raises PermissionDenied, ConfigError ``secret.unknown``."""
         from dataflare_host.secrets import resolve
 
-        return self.change("secret.read", name, lambda: resolve(name, self._stores()), step=step)
+        return self.change("secret.read", name, lambda: resolve(name, self._stores()), {"step": step})
 
     def flows(self, folder: Path | None = None) -> list[FlowStatus]:
         """The flows of a folder (the current one) that run now."""
@@ -163,7 +164,7 @@ class Host:
 
         if name == "status":
             return send(flow, name, args)
-        return self.change(f"flow.{name}", flow, lambda: send(flow, name, args), **args)
+        return self.change(f"flow.{name}", flow, lambda: send(flow, name, args), args)
 
     def emit(self, event: Event) -> None:
         """Tell an event to everybody who listens."""
@@ -199,10 +200,10 @@ class Host:
                 fix=f"ask for the right `{action}`",
             )
 
-    def change(self, action: str, target: str, work: Callable[[], T], **details: Any) -> T:
+    def change(self, action: str, target: str, work: Callable[[], T], details: Mapping[str, Any] | None = None) -> T:
         """Do something that needs a right: authorised first, audited before and after. Raises PermissionDenied."""
         self.authorize(action, target)
-        before = Record("before", self.principal, action, target, details=details)
+        before = Record("before", self.principal, action, target, details=details or {})
         faults = [answer.problem for answer in self.hooks.call("audit", record=before) if answer.problem]
         if faults:
             raise PermissionDenied.of(
@@ -220,7 +221,7 @@ class Host:
             result = error.code
             raise
         finally:
-            self.hooks.call("audit", record=Record("after", self.principal, action, target, result, details))
+            self.hooks.call("audit", record=replace(before, phase="after", result=result, at=now()))
 
     def _problems(self, hook: str, **given: Any) -> list[Problem]:
         found: list[Problem] = []

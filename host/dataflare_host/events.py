@@ -16,6 +16,11 @@ from dataflare_host.host import Event, Principal
 _log = logging.getLogger("dataflare.events")
 
 
+def now() -> str:
+    """The time, as events and records have it: ISO 8601, UTC."""
+    return datetime.now(UTC).isoformat()
+
+
 @dataclass(frozen=True)
 class Record:
     """One line of the audit: who does what to what. ``result``, known only ``after``: ``done`` or a problem's code."""
@@ -26,7 +31,7 @@ class Record:
     target: str
     result: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
+    at: str = field(default_factory=now)
 
 
 class Events:

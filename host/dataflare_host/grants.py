@@ -80,8 +80,10 @@ class GrantedSecrets:
     def get(self, name: str) -> str:
         """The value. Raises PermissionDenied, ConfigError ``secret.unknown``."""
         if not allows(self.grants, "secrets", name=name):
-            raise _denied(
-                f"the secret `{name}` is not granted to `{self.step}`", f'secrets = [{{ name = "{name}", … }}]'
+            raise PermissionDenied.of(
+                "permission.denied",
+                f"the secret `{name}` is not granted to `{self.step}`",
+                fix=f"give it by configuration (`${{secret:{name}}}`), or name it in the manifest's [permissions]",
             )
         return self.host.secret(name, self.step)
 
@@ -96,7 +98,11 @@ class GrantedHost:
     def __getattr__(self, name: str) -> Any:
         scope = SCOPES.get(name)
         if scope is None or not allows(self._grants, "host", scope=scope):
-            raise _denied(f"`host.{name}` is not granted to this component", f'host = [{{ scope = "{scope}", … }}]')
+            raise PermissionDenied.of(
+                "permission.denied",
+                f"`host.{name}` is not granted to this component",
+                fix=f'add `host = [{{ scope = "{scope}", … }}]` to the manifest\'s [permissions]' if scope else None,
+            )
         return getattr(self._host, name)
 
 
@@ -109,12 +115,6 @@ class _NoBroker:
             "no installed plugin brings an HTTP broker",
             fix="install one, or use a client of your own",
         )
-
-
-def _denied(message: str, rule: str) -> PermissionDenied:
-    return PermissionDenied.of(
-        "permission.denied", message, fix=f"add `{rule}` to the manifest's [permissions] and grant it"
-    )
 
 
 def _meet(rules: Iterable[Rule], others: Iterable[Rule]) -> list[dict[str, Any]]:

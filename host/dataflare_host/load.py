@@ -29,7 +29,7 @@ def object_at(target: str, manifest: Manifest) -> Any:
         found: Any = importlib.import_module(module)
         for name in path.split(".") if path else ():
             found = getattr(found, name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(
             "plugin.load_failed", f"`{target}` of the plugin `{manifest.id}` cannot be loaded", error
         ) from error

@@ -167,4 +167,4 @@ def _lost(kept: Kept, pending: Checkpoint, sink: str) -> Letter:
 
 
 def _audited(host: Host, action: str, flow: str, work: Any, **details: Any) -> Json:
-    return host.change(action, flow, work, **details)
+    return host.change(action, flow, work, details)
