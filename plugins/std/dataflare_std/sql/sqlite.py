@@ -132,8 +132,10 @@ class SqliteTarget:
         self._stage_columns = ("", ())
 
     def rows(self, size: int) -> Iterator[list[dict[str, Any]]]:
-        """The rows of the table, in parts."""
+        """The rows of the table, in parts; none if there is no table yet."""
         with translated(self._path):
+            if not self._exists():
+                return
             cursor = self._connection.execute(f"SELECT * FROM {quoted(self._table.name)}")
             names = [column[0] for column in cursor.description]
             kinds = TableShape.of(self._connection, self._table).types_of(names)
