@@ -78,15 +78,21 @@ def cast_strictly(array: pa.Array, kind: pa.DataType) -> pa.Array:
         parts = [cast_strictly(part, child.type) for part, child in zip(array.flatten(), kind, strict=True)]
         return pa.StructArray.from_arrays(parts, fields=list(kind), mask=array.is_null())
     if pa.types.is_list(kind) and pa.types.is_list(array.type):
-        return _cast_list(array, kind)
+        return list_of(array, cast_strictly(array.values, kind.value_type)).cast(kind)
     return array.cast(kind)
 
 
-def _cast_list(array: pa.ListArray, kind: pa.ListType) -> pa.ListArray:
+def list_of(array: pa.ListArray, values: pa.Array) -> pa.ListArray:
+    """The lists of ``array`` over other values."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    values = cast_strictly(array.values, kind.value_type)
-    return pa.ListArray.from_arrays(array.offsets, values, type=kind, mask=array.is_null() if array.null_count else None)
+    offsets = array.offsets
+    if array.null_count:
+        starts = pc.if_else(array.is_null(), pa.scalar(None, offsets.type), offsets.slice(0, len(array)))
+        offsets = pa.concat_arrays([starts, offsets.slice(len(array))])
+    large = pa.types.is_large_list(array.type)
+    return (pa.LargeListArray if large else pa.ListArray).from_arrays(offsets, values)
 
 
 def _from_base64(array: pa.StringArray) -> pa.BinaryArray:
