@@ -131,7 +131,7 @@ def _attributes(cls: type[Component]) -> dict[str, Field]:
     for klass in reversed(cls.__mro__):
         if klass in bases or klass in (object, typing.Generic):
             continue
-        annotations = inspect.get_annotations(klass)
+        annotations = _annotations(cls, klass)
         for name, value in vars(klass).items():
             if isinstance(value, Field) and name not in annotations and name not in found:
                 raise _wrong(cls, name, "it has no type", f"write `{name}: TYPE = field(...)`")
@@ -148,6 +148,14 @@ def _attributes(cls: type[Component]) -> dict[str, Field]:
         if name in found and name not in inspect.get_annotations(cls):
             found[name] = _made(name, found[name].annotation, value)
     return found
+
+
+def _annotations(cls: type[Component], klass: type) -> dict[str, Any]:
+    try:
+        return inspect.get_annotations(klass)
+    except NameError as error:
+        fix = "import the type at the top of the module, not under TYPE_CHECKING"
+        raise _wrong(cls, str(error.name), f"a type cannot be read: {error}", fix) from error
 
 
 def _shared(cls: type[Component]) -> dict[str, Field]:
