@@ -19,16 +19,9 @@ from typing import TYPE_CHECKING, Any
 from dataflare.errors import ConfigError
 from dataflare_host.document import Document, child, read_document
 from dataflare_host.graph import check_graph, check_names
-from dataflare_host.vocabulary import (
-    FLOW_WORDS,
-    SECTIONS,
-    STEP_WORDS,
-    Inputs,
-    Reading,
-    is_step_name,
-    read_table,
-    substituted,
-)
+from dataflare_host.substitution import substituted
+from dataflare_host.vocabulary import FLOW_WORDS, SECTIONS, STEP_WORDS, Inputs, is_step_name
+from dataflare_host.words import Reading, read_table
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host

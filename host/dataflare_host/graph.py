@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from dataflare.declare import nearest
 from dataflare_host.document import child
-from dataflare_host.vocabulary import Reading, is_step_name
+from dataflare_host.vocabulary import is_step_name
+from dataflare_host.words import Reading
 
 if TYPE_CHECKING:
     from dataflare_host.flow import Flow, Step

@@ -6,31 +6,35 @@ All that is wrong is reported at once, each with its place in the file; nothing 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflare.errors import ConfigError, DataflareError, Problem, problem_of
+from dataflare.errors import ConfigError, DataflareError, Problem
 from dataflare_host import schemas
+from dataflare_host.columns import columns_read
 from dataflare_host.document import Document, child, read_document
-from dataflare_host.flow import Flow, Step, read_flow
+from dataflare_host.flow import Flow, read_flow
 from dataflare_host.graph import check_graph, in_order, step_of, unused
 from dataflare_host.guarantee import guarantee_of
 from dataflare_host.local import PREFIX
 from dataflare_host.plan import MAIN, Edge, Guarantee, Plan, StepPlan
-from dataflare_host.schemas import Outputs, Resolved, asked, place_problems
-from dataflare_host.vocabulary import LEVELS, Reading
+from dataflare_host.resolve import KINDS, Resolved, Resolver, asked
+from dataflare_host.schemas import Outputs
+from dataflare_host.tags import Tags, tags_of
+from dataflare_host.vocabulary import LEVELS
+from dataflare_host.words import Reading
 
 if TYPE_CHECKING:
     from dataflare.component import Component
     from dataflare_host.app import Host
-    from dataflare_host.registry import Entry
 
 INTERVAL = 1.0
 """Seconds between checkpoints where the flow does not say."""
 _OPTIONS = ("time", "max_rejects", "drain_timeout", "keep", "on_schema_change")
-_KINDS = {"mode": "mode", "engine": "engine", "state": "store"}
+_STATEFUL = ("timer", "watermark", "finish", "snapshot", "restore")
+"""Operations of a processor whose rows depend on more than the batch at hand."""
 
 
 def plan_flow(
@@ -78,155 +82,31 @@ class _Planning:
     """One planning of one flow; problems go to ``reading``, whatever can still be looked at is looked at."""
 
     def __init__(self, flow: Flow, reading: Reading, host: Host) -> None:
-        self.flow, self.reading, self.host = replace(flow), reading, host
-        self.warnings: list[dict[str, Any]] = []
-        self.entries: dict[str, Entry] = {}
-        self.secrets: dict[str, dict[str, str]] = {}
+        self.reading, self.host = reading, host
+        self.resolver = Resolver(flow, reading, host)
+        self.flow = self.resolver.flow
 
     def plan(self, check: bool) -> Plan | None:
-        around = {word: self._around(word) for word in _KINDS}
-        self._check_plugins()
+        around = {word: self.resolver.around(word) for word in KINDS}
+        self.resolver.check_plugins()
         for step in unused(self.flow):
-            self._warn("flow.unused", f"nothing reads from `{step.name}`", step.pointer, "remove it, or read from it")
-        order = in_order(self.flow)
-        resolved = [each for each in map(self._resolved, order) if each is not None]
-        if check:
-            for each in resolved:
-                self.reading.add(*self._checked(each))
+            fix = "remove it, or read from it"
+            self.resolver.warn("flow.unused", f"nothing reads from `{step.name}`", step.pointer, fix)
+        resolved = [each for each in map(self.resolver.step, in_order(self.flow)) if each is not None]
+        for each in resolved if check else ():
+            said = asked(each, self.reading.add, "plan.check_failed", each.driver.check) or []
+            self.reading.add(*(problem.at(pointer=each.place + (problem.pointer or "")) for problem in said))
         found = schemas.push(resolved, self.reading.add)
         if self.reading.problems or len(found) < len(self.flow.steps):
             return None
         columns, found = self._narrowed(resolved, found)
-        tags = schemas.tags_of(resolved, found, self.reading.add)
+        tags = tags_of(resolved, found, self.reading.add)
         steps = {each.step.name: self._step(each, found[each.step.name]) for each in resolved}
         edges = self._edges(resolved, found, columns, tags)
         guarantee = self._guarantee(steps, edges, around)
-        plan = self._assembled(steps, edges, guarantee)
+        plan = self._assembled(resolved, steps, edges, guarantee)
         self._consent(plan, around)
         return plan
-
-    # --- around the steps -----------------------------------------------------------------------------
-
-    def _around(self, word: str) -> Component | None:
-        """The mode, engine or store; the flow's normal form of it is set."""
-        given, kind = getattr(self.flow, word), _KINDS[word]
-        try:
-            if given is None:
-                given = _filled(self.host.defaults().get(word), self.flow.name)
-            if given is None:
-                message, code = f"the flow has no {word}, and no plugin names one", f"plan.no_{word}"
-                fix = f"write `{word}: plugin/component`, or install a plugin with [defaults]"
-                self.reading.note(f"/{word}", code, message, fix)
-                return None
-            entry = self.host.table().find(kind, given["uses"], self.flow.base)
-        except ConfigError as error:
-            self.reading.add(*(problem.at(pointer=f"/{word}") for problem in error.problems))
-            return None
-        config = given.get("with") or {}
-        setattr(self.flow, word, {"uses": entry.uses, "with": config})
-        return self._made(f"/{word}", lambda: self.host.component(entry.uses, config, kind, self.flow.base))
-
-    def _made(self, pointer: str, make: Callable[[], Component]) -> Component | None:
-        try:
-            return make()
-        except DataflareError as error:
-            self.reading.add(*place_problems(error, child(pointer, "with")))
-        except Exception as error:
-            self.reading.add(problem_of(error, "plugin.component_failed", kind="config", pointer=pointer))
-        return None
-
-    def _check_plugins(self) -> None:
-        if not self.flow.plugins:
-            return
-        from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-        for name, wanted in self.flow.plugins.items():
-            pointer = child("/plugins", name)
-            manifest = self.host.table().plugins.get(name)
-            try:
-                fits = manifest is None or SpecifierSet(wanted).contains(manifest.version, prereleases=True)
-            except InvalidSpecifier:
-                fix = 'write versions such as ">=1,<2"'
-                self.reading.note(pointer, "flow.plugin_versions", f"`{wanted}` does not say versions", fix)
-                continue
-            if manifest is None:
-                fix = f"install `dataflare-{name}`"
-                self.reading.note(pointer, "flow.unknown_plugin", f"no plugin `{name}` is installed here", fix)
-            elif not fits:
-                message = f"the flow was written for `{name}` {wanted}; {manifest.version} is installed"
-                self._warn("flow.plugin_version", message, pointer, f"install `dataflare-{name}` {wanted}")
-
-    def _warn(self, code: str, message: str, pointer: str, fix: str) -> None:
-        self.warnings.append({"code": code, "message": message, "pointer": pointer, "fix": fix})
-
-    # --- components -------------------------------------------------------------------------------------
-
-    def _resolved(self, step: Step) -> Resolved | None:
-        if not step.uses:
-            return None
-        try:
-            entry = self.host.table().find(step.kind, step.uses, self.flow.base)
-            entry.load()
-        except DataflareError as error:
-            self.reading.add(*(problem.at(pointer=child(step.pointer, "uses")) for problem in error.problems))
-            return None
-        self.entries[step.name] = entry
-        uses = step.uses if step.uses.startswith(PREFIX) else entry.uses
-        config = self._with_secrets(step)
-        if config is None:
-            return None
-
-        def make() -> Component:
-            return self.host.component(uses, config, step.kind, self.flow.base)
-
-        component = self._made(step.pointer, make)
-        if component is None:
-            return None
-        if component.spec.deprecated:
-            self._warn("flow.deprecated", f"`{uses}` is deprecated", step.pointer, component.spec.deprecated)
-        try:
-            return self._driven(step, component, make)
-        except DataflareError as error:
-            self.reading.add(*place_problems(error, step.pointer))
-        return None
-
-    def _driven(self, step: Step, component: Component, make: Callable[[], Component]) -> Resolved:
-        from dataflare.context import Context
-        from dataflare.drive import driver_for
-        from dataflare.state import key_columns
-
-        context = Context(id=f"{self.flow.name}-{step.name}", flow=self.flow.name, step=step.name, base=self.flow.base)
-        keyed: Any = key_columns(component) if step.kind == "processor" else ()  # type: ignore[arg-type]
-        return Resolved(step, component, make, schemas.drives(driver_for, context), keyed)
-
-    def _with_secrets(self, step: Step) -> dict[str, Any] | None:
-        """The configuration with secrets in their places; None where one cannot be had."""
-        found: dict[str, str] = {}
-
-        def put(value: Any, pointer: str) -> Any:
-            if isinstance(value, dict):
-                return {key: put(item, child(pointer, key)) for key, item in value.items()}
-            if isinstance(value, list):
-                return [put(item, child(pointer, index)) for index, item in enumerate(value)]
-            if isinstance(value, str) and value.startswith("${secret:") and value.endswith("}"):
-                from dataflare.types import Secret
-
-                found[pointer] = value.removeprefix("${secret:").removesuffix("}")
-                return Secret(self.host.secret(found[pointer], step.name), reference=found[pointer])
-            return value
-
-        try:
-            config = put(step.config, "")
-        except DataflareError as error:
-            place = child(step.pointer, "with") + list(found)[-1]
-            self.reading.add(*(problem.at(pointer=place) for problem in error.problems))
-            return None
-        self.secrets[step.name] = found
-        return config  # type: ignore[no-any-return]
-
-    def _checked(self, each: Resolved) -> list[Problem]:
-        said = asked(each, self.reading.add, "plan.check_failed", each.driver.check) or []
-        return [problem.at(pointer=each.place + (problem.pointer or "")) for problem in said]
 
     # --- schemas ------------------------------------------------------------------------------------------
 
@@ -236,7 +116,7 @@ class _Planning:
         """The columns that sources are asked for, and the schemas that follow from it."""
         times = {each.step.name: {**self.flow.time, **each.step.time}.get("column") for each in resolved}
         extra = {name: column for name, column in times.items() if column}
-        columns = schemas.columns_read(resolved, found, extra)
+        columns = columns_read(resolved, found, extra)
         if not columns:
             return {}, found
         known = {each.step.name: found[each.step.name] for each in resolved if each.step.kind == "source"}
@@ -254,7 +134,7 @@ class _Planning:
         resolved: list[Resolved],
         found: Mapping[str, Outputs],
         columns: Mapping[str, list[str]],
-        tags: Mapping[tuple[str, str], schemas.Tags],
+        tags: Mapping[tuple[str, str], Tags],
     ) -> tuple[Edge, ...]:
         edges = []
         for each in resolved:
@@ -279,23 +159,24 @@ class _Planning:
     # --- the plan -------------------------------------------------------------------------------------------
 
     def _step(self, each: Resolved, outputs: Outputs) -> StepPlan:
+        from dataflare.calling import is_overridden
         from dataflare.config import dump
 
-        step, entry = each.step, self.entries[each.step.name]
+        step, entry = each.step, each.entry
         abilities = _abilities(each)
         lanes = step.lanes or each.component.spec.lanes
-        if abilities["stateful"] and not each.keyed and (lanes or 1) > 1:
+        if (lanes or 1) > 1 and step.kind == "processor" and is_overridden(each.component, "snapshot"):
             message = f"`{step.name}` keeps its own snapshot, so it runs in one lane"
             self.reading.note(child(step.pointer, "lanes"), "plan.lanes", message, "remove `lanes`")
         return StepPlan(
             name=step.name,
             kind=step.kind,
-            uses=step.uses if step.uses.startswith(PREFIX) else entry.uses,
+            uses=each.uses,
             plugin=entry.plugin,
             version=entry.version,
             config=dump(each.component),
             abilities=abilities,
-            secrets=self.secrets[step.name],
+            secrets=each.secrets,
             grants=self.host.grants(entry.plugin),
             lanes=lanes,
             place=step.place,
@@ -325,7 +206,9 @@ class _Planning:
         self.reading.add(*problems)
         return promise
 
-    def _assembled(self, steps: dict[str, StepPlan], edges: tuple[Edge, ...], guarantee: Guarantee) -> Plan:
+    def _assembled(
+        self, resolved: list[Resolved], steps: dict[str, StepPlan], edges: tuple[Edge, ...], guarantee: Guarantee
+    ) -> Plan:
         flow = self.flow
         options: dict[str, Any] = {key: value for key in _OPTIONS if (value := getattr(flow, key)) not in (None, {})}
         own = [step for step in flow.steps.values() if step.kind == "source"]
@@ -333,7 +216,7 @@ class _Planning:
             "times": {step.name: step.time for step in own if step.time},
             "schema_rules": {step.name: step.on_schema_change for step in own if step.on_schema_change},
             "not_shippable": [step.name for step in flow.steps.values() if step.uses.startswith(PREFIX)],
-            "warnings": self.warnings,
+            "warnings": self.resolver.warnings,
         }
         return Plan(
             flow=flow.to_mapping(),
@@ -348,16 +231,8 @@ class _Planning:
             options=options | {key: value for key, value in told.items() if value},
             base=str(flow.base.absolute()),
             owner=self.host.principal.name,
-            artifacts=self._artifacts(),
+            artifacts=_artifacts(resolved),
         ).digested()
-
-    def _artifacts(self) -> dict[str, dict[str, str]]:
-        """The bare files that the flow runs, by the name the flow has for them."""
-        files = {entry.plugin: entry.file for entry in self.entries.values() if entry.file is not None}
-        return {
-            name: {"kind": "file", "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()}
-            for name, file in files.items()
-        }
 
     def _consent(self, plan: Plan, around: Mapping[str, Component | None]) -> None:
         """What the mode, and the plugins' ``check_plan`` hooks, have against the plan."""
@@ -378,17 +253,13 @@ class _Planning:
             self.reading.add(*self.host.check_plan(plan))
 
 
-def _filled(default: Any, name: str) -> dict[str, Any] | None:
-    """A default of the plugin set with ``{flow}`` put in."""
-    if default is None:
-        return None
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: fill(item) for key, item in value.items()}
-        return value.replace("{flow}", name) if isinstance(value, str) else value
-
-    return {"uses": default["uses"], "with": fill(default.get("with") or {})}
+def _artifacts(resolved: list[Resolved]) -> dict[str, dict[str, str]]:
+    """The bare files that the flow runs, by the name the flow has for them."""
+    files = {each.entry.plugin: each.entry.file for each in resolved if each.entry.file is not None}
+    return {
+        name: {"kind": "file", "digest": "sha256:" + hashlib.sha256(file.read_bytes()).hexdigest()}
+        for name, file in files.items()
+    }
 
 
 def _abilities(each: Resolved) -> dict[str, Any]:
@@ -399,7 +270,7 @@ def _abilities(each: Resolved) -> dict[str, Any]:
     spec, kind = each.component.spec, each.step.kind
     declared = {name: _json(value) for name, value in spec.declared.items() if _is_json(value)}
     keeps = kind == "processor" and (
-        is_overridden(each.component, "snapshot") or bool(declared_states(type(each.component)))
+        any(is_overridden(each.component, name) for name in _STATEFUL) or bool(declared_states(type(each.component)))
     )
     found = {**declared, "version": spec.version, "stateful": keeps}
     return {**found, "replay": each.driver.replay} if kind == "source" else found
