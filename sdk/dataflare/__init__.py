@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dataflare.types import Expr as Expr
     from dataflare.types import Secret as Secret
     from dataflare.types import Uses as Uses
+    from dataflare.window import Window as Window
 
 _EXPORTS = {
     "arrow_types": "arrow_type schema_of",
@@ -80,6 +81,7 @@ _EXPORTS = {
     "split": "Demand Idle Json Out Refused Resume Span Split Stream",
     "state": "State",
     "types": "Bytes Columns Duration Expr Secret Uses",
+    "window": "Window",
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names.split()}
 

@@ -10,6 +10,8 @@ from typing import Any
 from dataflare.errors import ConfigError
 
 _SCALARS = (bool, int, float, str, type(None))
+_EXACT = frozenset((bool, int, str, type(None)))
+"""Types whose values are JSON as they are, without a look at each."""
 
 
 class JsonType:
@@ -55,6 +57,18 @@ class JsonType:
                 cause=str(error),
                 fix=f"give plain JSON, or annotate the type of the {self.what} so that pydantic can turn it into JSON",
             ) from error
+
+    def load_all(self, values: list[Any]) -> list[Any]:
+        """``load`` of each; None stays None."""
+        if self._plain and _EXACT.issuperset(map(type, values)):
+            return values
+        return [self.load(value) for value in values]
+
+    def dump_all(self, values: list[Any]) -> list[Any]:
+        """``dump`` of each; None stays None."""
+        if self._plain and _EXACT.issuperset(map(type, values)):
+            return values
+        return [None if value is None else self.dump(value) for value in values]
 
     def _finite(self, value: Any) -> Any:
         if isinstance(value, float) and value - value != 0:
@@ -104,9 +118,11 @@ def _is_plain_container(kind: Any) -> bool:
 def _cached_adapter(kind: Any) -> Any:
     from pydantic import ConfigDict, TypeAdapter
 
+    from dataflare.config_types import pydantic_type
+
     if kind is bytes:
         return TypeAdapter(kind, config=ConfigDict(ser_json_bytes="base64", val_json_bytes="base64"))
-    return TypeAdapter(kind)
+    return TypeAdapter(pydantic_type(kind))
 
 
 def _adapter(kind: Any) -> Any:

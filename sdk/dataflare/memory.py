@@ -125,7 +125,8 @@ class MemoryTimers:
 
     def dump(self) -> Json:
         """All applied timers as JSON."""
-        schema = None if self._schema is None else base64.b64encode(self._schema.serialize().to_pybytes()).decode()
+        known = self._schema if self._held else None
+        schema = None if known is None else base64.b64encode(known.serialize().to_pybytes()).decode()
         timers = [[event, base64.b64encode(key).decode(), stamp] for (event, key), stamp in sorted(self._held.items())]
         return {"schema": schema, "timers": timers}
 

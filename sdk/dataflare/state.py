@@ -49,12 +49,12 @@ class State(Generic[S]):
         """The value for the key of each row, None where there is none. The batch may have more columns than the key."""
         backend, encoded = self._ready(keys)
         values: list[Any] = backend.get(self.name, encoded)
-        return [None if value is None else self._type.load(value) for value in values]
+        return self._type.load_all(values)
 
     def put(self, keys: Batch, values: Iterable[S | None]) -> None:
         """New values for the key of each row, None: forget it. Of rows with the same key the last one counts."""
         backend, encoded = self._ready(keys)
-        dumped = [None if value is None else self._type.dump(value) for value in _plain(values)]
+        dumped = self._type.dump_all(_plain(values))
         if len(dumped) != len(encoded):
             raise ConfigError.of(
                 "state.length", f"the state `{self.name}` got {len(dumped)} values for {len(encoded)} keys"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from dataflare.memory import MemoryState, MemoryTimers
 from dataflare.schema import Schema
 from dataflare.split import Json, Resume
 from dataflare.testing.surroundings import context, drive
+
+END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,10 @@ class Bench:
         return Results(fired.batches + told.batches, fired.rejects + told.rejects)
 
     def finish(self) -> Results:
-        """The end of input."""
-        return self._call(self.driver.finish)
+        """The end of input: all event-time timers are due, then the processor is told."""
+        fired = self._fire(END_OF_TIME, event=True)
+        told = self._call(self.driver.finish)
+        return Results(fired.batches + told.batches, fired.rejects + told.rejects)
 
     def snapshot(self) -> Snapshot:
         """All that the processor remembers now."""
