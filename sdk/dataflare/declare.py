@@ -142,8 +142,9 @@ def _check_operations(cls: type[Component]) -> None:
     for name, method in vars(cls).items():
         if not inspect.isfunction(method) or not hasattr(_BASES[cls.kind], name) or name.startswith("_"):
             continue
+        fixed = inspect.signature(getattr(_BASES[cls.kind], name)).parameters
         for parameter in [*inspect.signature(method).parameters.values()][1:]:
-            given = parameter.default is not parameter.empty or parameter.kind in _ANY
+            given = parameter.name in fixed or parameter.default is not parameter.empty or parameter.kind in _ANY
             if not given and parameter.name not in PASSED and resource_named(method, parameter.name) is None:
                 raise ConfigError.of(
                     "plugin.parameter",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,9 +21,11 @@ from dataflare.state import declared_states
 from dataflare_host.checkpoint import Checkpoint, Letter
 from dataflare_host.layout import Region
 from dataflare_host.plan import MAIN, Edge, StepPlan
+from dataflare_pipeline import migrate
 from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain, Route
 from dataflare_pipeline.chains import ChainPlan, cut
+from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.inner_lane import InnerLane, ProcessorLane
 from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, KeyedTimers, group_of, lane_of
@@ -87,9 +89,11 @@ class Builder:
         driver = driver_for(self._component(step), context)
         assert isinstance(driver, SourceDriver)
         if number == 0:
-            self.books[step.name] = SplitBook(
-                self.checkpoint.splits.get(step.name, ()), self.checkpoint.discovery.get(step.name)
-            )
+            listed = self.checkpoint.splits.get(step.name, [])
+            now = version_of(self.plan, step.name)
+            held = self.checkpoint.position_versions.get(step.name, now)
+            listed = migrate.positions(driver, step.name, listed, held, now)
+            self.books[step.name] = SplitBook(listed, self.checkpoint.discovery.get(step.name))
             self.books[step.name].restore_watermarks(self._watermarks(step.name))
         reads = self._reads(step)
         self._source_schemas(step, reads.columns)
@@ -287,9 +291,16 @@ class Builder:
         state, step = operator.state, operator.step
         assert state is not None
         lane, lanes = operator.context.lane, len(self.lanes[step]) if step in self.lanes else 1
+        held, now = self.checkpoint.state_versions.get(step), version_of(self.plan, step)
+        older = held is not None and held < now
         for name in [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]:
             rows = self.session.store.state(self.plan.name, self._region_of(step), step, name)
-            state.load(name, (row for row in rows if name == KEY_SCHEMA or lane_of(group_of(row[0]), lanes) == lane))
+            mine: Iterator[migrate.Row] = (
+                row for row in rows if name == KEY_SCHEMA or lane_of(group_of(row[0]), lanes) == lane
+            )
+            if older and held is not None and name not in (TIMERS, KEY_SCHEMA):
+                mine = migrate.values(operator.driver, step, name, mine, held, now)
+            state.load(name, mine, changed=older)
 
     def _restore(self, driver: Any, step: str) -> None:
         for text in self.checkpoint.snapshots.get(step, {}).values():

@@ -12,6 +12,7 @@ from dataflare.calling import is_overridden
 from dataflare.errors import DataflareError, Fenced, Problem, StateError, problem_of
 from dataflare.split import Split
 from dataflare_host.checkpoint import Checkpoint, SplitState
+from dataflare_pipeline import crash
 from dataflare_pipeline.epoch import tokens_of
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.policy import Policy
@@ -49,7 +50,9 @@ class Decisions:
             lane, tokens, attempt = sinks[step], tokens_of(checkpoint, step), 0
             while True:
                 try:
+                    crash.point("sink-commit")
                     self._mailbox.call(lane, partial(lane.driver.commit, checkpoint.epoch, tokens))
+                    crash.point("committed")
                     break
                 except (Aborted, Fenced, LaneEnded):
                     raise
@@ -68,6 +71,7 @@ class Decisions:
         reports: Mapping[SourceLane, Report],
     ) -> None:
         """Send positions upstream: those that moved since ``before``; after a restart (None) all of them."""
+        crash.point("acknowledge")
         futures: list[Future[Any]] = []
         for source in sources:
             if not is_overridden(source.driver.component, "acknowledge"):
@@ -91,6 +95,7 @@ class Decisions:
                 return
             for future in futures:
                 self._mailbox.result(future)
+            crash.point("settle")
             store, flow = self._session.store, self._session.plan.name
             store.settle(flow, self._region, checkpoint.epoch, self._fence)
             store.prune(flow, self._region, int(self._session.option("keep", 5)))

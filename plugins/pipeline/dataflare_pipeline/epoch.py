@@ -41,8 +41,8 @@ def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
                 f"the state of `{step}` is by {columns}, the flow says {list(plan.steps[step].keyed)}",
                 fix=fix,
             )
-    for step, version in checkpoint.state_versions.items():
-        now = int(plan.steps[step].abilities.get("version", 1) or 1)
+    for step, version in {**checkpoint.position_versions, **checkpoint.state_versions}.items():
+        now = version_of(plan, step)
         if now < version:
             raise StateError.of(
                 "state.mismatch",
@@ -84,7 +84,9 @@ def compose(
         _take_report(made, changes, report, step, lane)
     for name, book in books.items():
         made.splits[name], made.discovery[name] = book.listing(read.get(name, {}))
-        made.position_versions[name] = _version(plan, name)
+        made.position_versions[name] = version_of(plan, name)
+    for name in {*made.keyed, *made.snapshots}:
+        made.state_versions[name] = version_of(plan, name)
     changes.letters = [replace(letter, epoch=epoch) for letter in changes.letters]
     return made, changes
 
@@ -118,7 +120,8 @@ def _steps(plan: Plan, reports: Iterable[Report]) -> list[str]:
     return [name for name in names if name in plan.steps]
 
 
-def _version(plan: Plan, step: str) -> int:
+def version_of(plan: Plan, step: str) -> int:
+    """The version of a step's positions and state, which its component declares."""
     return int(plan.steps[step].abilities.get("version", 1) or 1)
 
 

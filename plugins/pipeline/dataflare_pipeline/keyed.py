@@ -47,9 +47,11 @@ class KeyedState:
         self._pending: dict[str, dict[bytes, Value | None]] = {}
         self._dirty: dict[str, set[bytes]] = {}
 
-    def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]]) -> None:
-        """Take over what the store holds."""
-        self._values[name] = {key: (json.loads(value), expires) for key, value, expires in rows}
+    def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]], *, changed: bool = False) -> None:
+        """Take over what the store holds; ``changed``: in a new form, which the next epoch keeps."""
+        held = self._values[name] = {key: (json.loads(value), expires) for key, value, expires in rows}
+        if changed:
+            self._dirty.setdefault(name, set()).update(held)
 
     def get(self, name: str, keys: Sequence[bytes]) -> list[Json | None]:
         """The values, in the order of the keys; None for unknown and expired ones."""

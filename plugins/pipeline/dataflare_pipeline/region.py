@@ -18,6 +18,7 @@ from dataflare.errors import Fenced, Problem, StateError
 from dataflare.schema import Schema
 from dataflare_host.checkpoint import Changes, Checkpoint
 from dataflare_host.layout import Region
+from dataflare_pipeline import crash
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.chains import ChainPlan
 from dataflare_pipeline.channel import Barrier
@@ -83,6 +84,7 @@ class RegionRun:
         self._decisions = self._decided()
         self._evolving: list[Evolving] = []
         self._hurry = False
+        self._too_many: StateError | None = None
 
     # --- one attempt -------------------------------------------------------------------------------
 
@@ -217,6 +219,7 @@ class RegionRun:
         self.status.epoch, self.status.committed_at = checkpoint.epoch, checkpoint.committed_at
         if checkpoint.settled:
             return
+        crash.point("recovery")
         self._decisions.commit(self._first_sinks(builder), checkpoint)
         self._decisions.acknowledge(self._sources(builder), checkpoint, None, {})
         self._decisions.settle(wait=True)
@@ -230,6 +233,7 @@ class RegionRun:
             self.nothing_new = True
             return "finished"
         self.status.state = "running"
+        crash.point("opened")
         for source in sources:
             source.release()
         next_epoch = time.monotonic() + self._interval()
@@ -242,6 +246,8 @@ class RegionRun:
                 self._epoch(builder, last)
             next_epoch = time.monotonic() + self._interval()
             self._answer(builder, sources)
+            if self._too_many is not None:
+                raise self._too_many
             if last or why == "stop":
                 self._decisions.settle(wait=True)
                 return "finished" if last else "stopped"
@@ -282,6 +288,7 @@ class RegionRun:
             for source in sources:
                 self._mailbox.call(source, source.finish)
         barrier = Barrier(epoch, last)
+        crash.point("barrier")
         by_lane = {source: source.inject(barrier) for source in sources}
         builder.bound.reset()
         for source in sources:
@@ -290,9 +297,12 @@ class RegionRun:
         made, changes = compose(self.checkpoint, self.session.plan, epoch, reports, builder.books, last)
         for sink in self._sinks(builder):
             sink.decided()
+        crash.point("commit-point")
         self.session.store.commit(made, changes, self.lease.token)
+        crash.point("decided")
         before, self.checkpoint = self.checkpoint, made
         self._tally(reports, changes)
+        self._check_rejects(made)
         self.status.epoch, self.status.committed_at = epoch, made.committed_at
         for name, book in builder.books.items():
             book.committed(made.splits[name])
@@ -376,6 +386,17 @@ class RegionRun:
                 self._mailbox.next(POLL)
         for source in sources:
             source.hold()
+
+    def _check_rejects(self, made: Checkpoint) -> None:
+        """Too many refused rows stop the flow, once they are safe in the store."""
+        most = self.session.option("max_rejects", None)
+        refused = sum(counts.rejected for counts in made.counts.values())
+        if most is not None and refused > most:
+            self._too_many = StateError.of(
+                "run.too_many_rejects",
+                f"{refused} rows were refused, the flow allows {most}",
+                fix="look at them with `dataflare dlq list`, mend the cause, replay them, or raise `max_rejects`",
+            )
 
     def _interval(self) -> float:
         return float(self.session.plan.checkpoint.get("interval") or 1.0)

@@ -62,6 +62,7 @@ def live_status(runner: FlowRunner) -> dict[str, Any]:
         },
         "progress": _progress(runner),
         "lag": _lag(runner),
+        "metrics": {step: dict(found.values) for step, found in runner.session.metrics.items() if found.values},
         "problem": None if problem is None else problem.as_json(),
     }
 

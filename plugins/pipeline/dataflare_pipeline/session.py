@@ -16,6 +16,7 @@ from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget, Store
 from dataflare_host.layout import Part
 from dataflare_host.plan import Plan, StepPlan
+from dataflare_pipeline.shared import Limits, StepMetrics
 
 PORT_ROWS = 1 << 18
 PORT_BYTES = 16 << 20
@@ -37,6 +38,10 @@ class Session:
     """With ``stopping``: as if the input had ended."""
     aborting: threading.Event = field(default_factory=threading.Event)
     """Leave at once."""
+    metrics: dict[str, StepMetrics] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.limits = Limits(self.stopping)
 
     @property
     def plan(self) -> Plan:
@@ -88,6 +93,8 @@ class Session:
             cache=self.base / ".dataflare" / "cache" / self.plan.name / step / str(lane),
             cancel=cancel,
             on_checkpoint_request=request_checkpoint,
+            metrics=self.metrics.setdefault(step, StepMetrics()),
+            limiter=lambda name, rate: self.limits.enter(step, name, rate),
             **services(self.plan.steps[step], self.host),
         )
 

@@ -11,6 +11,7 @@ from dataflare.drive import SinkDriver
 from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_host.kinds import Budget
+from dataflare_pipeline import crash
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Port
 from dataflare_pipeline.inner_lane import InnerLane
@@ -80,7 +81,9 @@ class SinkLane(InnerLane):
 
     def on_barrier(self, barrier: Barrier) -> None:
         self._begin()
+        crash.point("prepare")
         token = self._guard.once(lambda: self.driver.prepare(barrier.epoch, barrier.last))
+        crash.point("prepared")
         self.prepared = (barrier.epoch, token)
         self._begun = False
         self._epoch = self.context.epoch = barrier.epoch + 1
@@ -115,5 +118,6 @@ class SinkLane(InnerLane):
             self._begun = True
 
     def _write(self, part: Batch) -> list[Rejected]:
+        crash.point("first-batch")
         self._budget.gate()
         return self.driver.write(part)

@@ -1,0 +1,138 @@
+"""A component of a newer version takes over the positions and the state of an older one, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dataflare import Batch, Processor, Source, Split, State, sink
+from dataflare.state import state
+from dataflare_host import Flow
+from dataflare_host.kinds import Outcome
+
+out: list[dict[str, Any]] = []
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    out.clear()
+
+
+class First(Source[int], name="reader"):
+    """Positions are numbers."""
+
+    until: int = 4
+
+    def splits(self) -> list[Split]:
+        return [Split("a"), Split("b")][: 1 if self.until < 5 else 2]
+
+    def read(self, split: Split, position: int = 0) -> Iterator[Any]:
+        for n in range(position, 4):
+            yield {"key": [split.id], "n": [n]}, n + 1
+
+
+class Second(Source[dict], name="reader", version=2):
+    """Positions are objects."""
+
+    def splits(self) -> list[Split]:
+        return [Split("a"), Split("b")]
+
+    def read(self, split: Split, position: dict | None = None) -> Iterator[Any]:
+        at = position or {"at": 0}
+        for n in range(at["at"], 4):
+            yield {"key": [split.id], "n": [n]}, {"at": n + 1}
+
+
+class Migrating(Second, name="reader", version=2):
+    """Knows the older form."""
+
+    def migrate_position(self, version: int, old: Any) -> dict:
+        assert version == 1
+        return {"at": old}
+
+
+class Sum(Processor, by="key", name="sum"):
+    """The sum of each key as a number."""
+
+    key: str = "key"
+    total: State[int] = state()
+
+    def process(self, batch: Batch) -> Any:
+        rows = batch.to_rows()
+        held = self.total.get(batch)
+        made = [{"key": row["key"], "sum": (old or 0) + row["n"]} for row, old in zip(rows, held, strict=True)]
+        self.total.put(batch, [row["sum"] for row in made])
+        return made
+
+    def plan(self, schema: Any) -> Any:
+        return {"key": str, "sum": int}
+
+
+class SumV2(Processor, by="key", name="sum", version=2):
+    """The same, kept as an object."""
+
+    key: str = "key"
+    total: State[dict] = state()
+
+    def plan(self, schema: Any) -> Any:
+        return {"key": str, "sum": int}
+
+    def process(self, batch: Batch) -> Any:
+        rows = batch.to_rows()
+        held = self.total.get(batch)
+        made = [
+            {"key": row["key"], "sum": (old or {"s": 0})["s"] + row["n"]} for row, old in zip(rows, held, strict=True)
+        ]
+        self.total.put(batch, [{"s": row["sum"]} for row in made])
+        return made
+
+
+class SumMigrating(SumV2, name="sum", version=2, by="key"):
+    """Knows the older form."""
+
+    def migrate_state(self, version: int, name: str, value: Any) -> Any:
+        return {"s": value}
+
+
+@sink
+def keep(batch: Batch) -> None:
+    """Keeps the rows."""
+    out.extend(batch.to_rows())
+
+
+def build(folder: Path, reader: Any, total: Any) -> Flow:
+    flow = Flow("t", base=folder)
+    flow.source("reader", reader).step("sum", total).sink("keep", keep)
+    return flow
+
+
+def test_positions_and_state_of_an_older_version_are_taken_over(tmp_path: Path, run: Callable[..., Outcome]) -> None:
+    assert run(build(tmp_path, First, Sum)).read == 4
+    outcome = run(build(tmp_path, Migrating, SumMigrating))
+    assert outcome.status == "finished", outcome.problems
+    assert outcome.read == 4
+    assert [row["sum"] for row in out if row["key"] == "a"] == [0, 1, 3, 6]
+    again = run(build(tmp_path, Second, SumV2))
+    assert again.nothing_new
+
+
+@pytest.mark.parametrize(
+    ("reader", "total", "code"),
+    [(Second, Sum, "state.position_version"), (First, SumV2, "state.version")],
+)
+def test_a_version_that_cannot_be_taken_over_is_refused_and_the_old_state_stays(
+    tmp_path: Path, run: Callable[..., Outcome], reader: Any, total: Any, code: str
+) -> None:
+    run(build(tmp_path, First, Sum))
+    outcome = run(build(tmp_path, reader, total))
+    assert outcome.status == "failed"
+    assert outcome.problems[0].code == code
+    assert run(build(tmp_path, First, Sum)).nothing_new
+
+
+def test_an_older_component_than_the_state_is_refused(tmp_path: Path, run: Callable[..., Outcome]) -> None:
+    run(build(tmp_path, Second, SumV2))
+    outcome = run(build(tmp_path, First, Sum))
+    assert outcome.problems[0].code == "state.mismatch"
