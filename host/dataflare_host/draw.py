@@ -21,20 +21,21 @@ _LINE, _PAD, _GAP, _ASIDE = 17, 12, 46, 28
 def text(plan: Plan) -> str:
     """The flow as boxes, one below the other, in at most 80 columns; what a box reads stands above it."""
     fused = {name: number for number, chain in enumerate(chains(plan), 1) for name in chain}
-    rows = [_title(plan), ""]
+    rows = [*_title(plan), ""]
+    start = len(rows)
     for name in plan.steps:
         before = plan.inputs(name)
         if before:
             rows += [f"  │ {line}" for line in _cut([_into(edge) for edge in before], WIDTH - 4)] + ["  ▼"]
-        elif len(rows) > 2:
+        elif len(rows) > start:
             rows.append("")
         rows += _box(plan, name, fused.get(name))
     return "\n".join([*rows, "", *_promise(plan)])
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: Plan) -> list[str]:
     places = f"{plan.mode['uses']} · {plan.engine['uses']} · {plan.state['uses']}"
-    return _short(f"{plan.name}   {places}   every {plan.checkpoint['interval']:g} s", WIDTH)
+    return _cut([plan.name, f"{places} · a checkpoint each {plan.checkpoint['interval']:g} s"], WIDTH)
 
 
 def _box(plan: Plan, name: str, chain: int | None) -> list[str]:
@@ -97,10 +98,6 @@ def _cut(lines: list[str], width: int) -> list[str]:
         indent = " " * (len(line) - len(line.lstrip()))
         found += wrap(line, width, subsequent_indent=indent + "  ") or [""]
     return found
-
-
-def _short(line: str, width: int) -> str:
-    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 # --- Mermaid --------------------------------------------------------------------------------------------

@@ -181,8 +181,10 @@ class Flow:
         """
         from dataflare_host.run import run_plan
 
-        used = host or _host()
-        return run_plan(self.plan(used), used, progress=progress)
+        if host is None:
+            with _host() as own:
+                return self.run(progress, own)
+        return run_plan(self.plan(host), host, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -138,7 +138,7 @@ def inputs_of(resolved: Resolved, found: Mapping[str, Outputs], note: Note) -> d
         message = f"the input `{name}` of `{step.name}` gets nothing"
         note(Problem("flow.missing_input", message, pointer=pointer, fix=fix))
         whole = False
-    return merged if whole else None
+    return merged if whole and merged else None
 
 
 class _Missing:

@@ -3,8 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError, Problem
+from dataflare_host.document import parse_document
 from dataflare_host.flow import Flow
 from dataflare_host.vocabulary import flow_schema
 
@@ -208,6 +211,37 @@ def test_the_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> Non
     path = tmp_path / "my flow.yaml"
     path.write_text("version: 1\nsources: {a: {uses: x/a}}\nsinks: {z: {uses: x/z, from: a}}\n", "utf-8")
     assert Flow.load(path).name == "my-flow"
+
+
+some_words = st.sampled_from(["out", "hot", "fail", "1s", "${env:X"]) | st.text(max_size=8)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | some_words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def attempted(mapping: dict) -> tuple[Flow | None, list[Problem]]:
+    try:
+        return Flow.from_mapping(mapping), []
+    except ConfigError as error:
+        return None, list(error.problems)
+
+
+@given(json_values, st.data())
+def test_any_value_anywhere_gives_a_flow_or_problems(value, data) -> None:
+    mapping = parse_document(PRINTED.encode(), "flow.yaml").value
+    inside = mapping
+    while True:
+        key = data.draw(st.sampled_from(sorted(inside)))
+        if not isinstance(inside[key], dict) or not inside[key] or data.draw(st.booleans()):
+            break
+        inside = inside[key]
+    inside[key] = value
+    flow, found = attempted(mapping)
+    assert all(each.code.startswith("flow.") and each.pointer is not None for each in found)
+    if flow is not None:
+        assert Flow.from_mapping(flow.to_mapping()).to_mapping() == flow.to_mapping()
 
 
 def test_the_schema_for_editors_knows_every_word() -> None:

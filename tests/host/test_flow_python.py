@@ -1,10 +1,12 @@
 """Flows built in Python: the same names, the same plan; functions and classes in place of names."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from dataflare import Batch, Sink, processor, source
+from dataflare import Batch, Sink, processor, sink, source
 from dataflare.errors import ConfigError
 from dataflare_host.app import Host
 from dataflare_host.flow import Flow
@@ -171,3 +173,44 @@ def test_the_kind_of_an_object_must_fit_its_place(host: Host, folder: Path) -> N
     assert [(each.code, each.pointer) for each in caught.value.problems] == [
         ("flow.unknown_component", "/sources/a/uses")
     ]
+
+
+def test_a_flow_runs_from_a_program_with_progress(host: Host, folder: Path) -> None:
+    came: list[str] = []
+
+    @sink
+    def collect(batch: Batch) -> None:
+        """Into a list."""
+        came.extend(batch["letter"].to_pylist())
+
+    flow = Flow("ran", folder, state="state/memory")
+    flow.source("letters", letters, text="abcde").step("shout", shouting("!")).sink("out", collect)
+    seen: list[dict] = []
+    outcome = flow.run(progress=seen.append, host=host)
+    assert outcome.status == "finished"
+    assert (outcome.read, outcome.written) == (5, 5)
+    assert sorted(came) == ["a!", "b!", "c!", "d!", "e!"]
+    assert outcome.guarantee == "at_least_once"
+    assert all(status["flow"] == "ran" for status in seen)
+
+
+def test_an_interrupt_stops_a_flow_at_a_barrier(host: Host, folder: Path) -> None:
+    @source
+    def endless(position: int = 0):
+        """Never ends."""
+        while True:
+            yield {"n": [position]}, position + 1
+            position += 1
+
+    def interrupt(status: dict) -> None:
+        if status["rows"]["written"] and not sent:
+            sent.append(status)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sent: list[dict] = []
+    flow = Flow("endless", folder, checkpoint={"interval": "20ms"})
+    flow.source("numbers", endless).sink("out", Nowhere)
+    outcome = flow.run(progress=interrupt, host=host)
+    assert sent
+    assert outcome.status == "stopped"
+    assert outcome.epoch > 0

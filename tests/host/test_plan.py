@@ -258,6 +258,11 @@ def test_the_shape_of_the_flow_and_its_components_are_checked_together(host: Hos
     assert codes == {"flow.unknown_step", "flow.unknown_key", "config.type"}
 
 
+def test_a_step_without_inputs_is_one_problem(host: Host, folder: Path) -> None:
+    (found,) = refused(host, folder, SIMPLE.replace(", from: double}", "}"))
+    assert (found.code, found.pointer) == ("flow.missing_key", "/sinks/out")
+
+
 def test_a_source_is_tried_only_where_it_can_be_read_again(host: Host, folder: Path) -> None:
     body = """\
 sources:
