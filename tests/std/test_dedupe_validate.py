@@ -143,7 +143,7 @@ def test_rules_are_typed_before_the_start_all_at_once() -> None:
 
 def test_rules_say_what_they_read() -> None:
     step = Validate(rules={"a": "n > 0", "b": "m > 0"})
-    assert step.needs(frozenset({"x"}), Schema({"n": int, "m": int, "x": int})) == {"n", "m", "x"}
+    assert step.needs(frozenset({"x"}), Schema({"n": int, "m": int, "x": int})) == frozenset({"n", "m", "x"})
 
 
 def test_a_union_passes_rows_on() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflare import Batch, ConfigError, Context, Processor, Resume, Schema
-from dataflare.drive import Processed, driver_for
+from dataflare.drive import Processed, ProcessorDriver, driver_for
 from dataflare_std.expressions import Compute, Filter, Select
 
 READINGS = pa.record_batch(
@@ -27,7 +27,9 @@ READINGS = pa.record_batch(
 
 
 def planned(step: Processor, schema: Any = READINGS.schema) -> Schema:
-    return driver_for(step, Context()).plan({"": Schema(schema)})["out"]  # type: ignore[attr-defined]
+    driver = driver_for(step, Context())
+    assert isinstance(driver, ProcessorDriver)
+    return driver.plan({"": Schema(schema)})["out"]
 
 
 def run(step: Processor, rows: Any = READINGS) -> tuple[pa.RecordBatch, Processed]:
