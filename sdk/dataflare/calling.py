@@ -67,7 +67,14 @@ class Operation:
 
 
 def bind(component: Component, name: str) -> Operation:
-    """The operation ``name`` of a component: a decorated function, else the method."""
+    """The operation ``name`` of a component: a decorated function, else the method. Bound once for each instance."""
+    bound: dict[str, Operation] = vars(component).setdefault("__operations__", {})
+    if name not in bound:
+        bound[name] = _bind(component, name)
+    return bound[name]
+
+
+def _bind(component: Component, name: str) -> Operation:
     function = getattr(type(component), "operations", {}).get(name)
     if function is not None:
         return _operation(name, function, component)

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from dataflare.calling import bind, hints, is_overridden
+from dataflare.calling import bind, hints
 from dataflare.component import Processor
 from dataflare.errors import ConfigError
 from dataflare.fields import field
@@ -94,7 +94,7 @@ class Window(Processor, Generic[S], by="by", outputs=(_LATE,)):
         self._check_sizes()
         self._check_columns(schema)
         rows = schema_of_rows(element_type(hints(type(self).result).get("return")))
-        late = Schema(open=True) if is_overridden(self, "late") and type(self).late is not Window.late else schema
+        late = Schema(open=True) if type(self).late is not Window.late else schema
         return {"out": Schema(open=True) if rows is None else rows, _LATE: late}
 
     def process(self, batch: Batch, ctx: Context) -> Iterator[Any]:

@@ -280,6 +280,17 @@ def test_a_dry_run_that_only_misses_rows_leaves_the_schema_open(work):
     assert drive(needy).plan({"": Schema({"n": int})})[MAIN].open
 
 
+@pytest.mark.parametrize("made", [lambda n: [{"m": i} for i in n], lambda n: {"m": [i * 2 for i in n]}])
+def test_a_dry_run_on_python_values_tells_nothing(made):
+    @processor
+    def listed(batch: Batch):
+        return made(batch["n"].to_pylist())
+
+    driver = drive(listed)
+    assert driver.plan({"": Schema({"n": int})})[MAIN].open
+    assert len(rows_of(driver.process(Batch.of({"n": [1, 2]})))) == 2
+
+
 def test_a_dry_run_finds_a_mistake_in_the_code():
     @processor
     def misspelt(batch: Batch):

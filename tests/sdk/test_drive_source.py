@@ -414,3 +414,39 @@ def test_bytes_positions_survive():
     driver = drive(Raw)
     (first,) = read(driver)
     assert values(read(driver, first.position)) == [255]
+
+
+def test_closing_the_driver_ends_what_is_being_read():
+    ended = []
+
+    @source
+    def held():
+        try:
+            while True:
+                yield [{"n": 1}]
+        finally:
+            ended.append("closed")
+
+    @source
+    async def held_async():
+        try:
+            while True:
+                yield [{"n": 1}]
+        finally:
+            ended.append("closed too")
+
+    for thing in (held, held_async):
+        driver = drive(thing)
+        readings = driver.read(ALL, NO_POSITION, demand(), None)
+        next(readings)
+        driver.close()
+    assert ended == ["closed", "closed too"]
+
+
+def test_what_is_refused_is_kept_up_to_a_bound():
+    @source
+    def large():
+        yield Refused("bad", "too large", b"x" * 100_000)
+
+    ((refused,),) = [reading.refused for reading in read(drive(large))]
+    assert len(refused.raw) == 65_536

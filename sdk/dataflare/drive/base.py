@@ -63,7 +63,6 @@ class Driver:
         self.ctx = ctx
         self.loop = LaneLoop()
         self.opened = False
-        self._operations: dict[str, Operation] = {}
         self._resources: dict[str, Any] = {}
         self._own_resources: Any = None
 
@@ -84,6 +83,7 @@ class Driver:
     def close(self) -> None:
         """Close generators, the component, its loop. Never raises; logs."""
         try:
+            self._end_readings()
             if self.opened and self.has("close"):
                 self.invoke("close")
         except Exception:
@@ -94,6 +94,9 @@ class Driver:
                 self._own_resources.close()
                 self._own_resources = None
             self.loop.close()
+
+    def _end_readings(self) -> None:
+        """Close what is still being read."""
 
     def on_created(self) -> Json:
         """What is made once; JSON for the checkpoint."""
@@ -112,10 +115,7 @@ class Driver:
 
     def operation(self, name: str) -> Operation:
         """The bound operation."""
-        found = self._operations.get(name)
-        if found is None:
-            found = self._operations[name] = bind(self.component, name)
-        return found
+        return bind(self.component, name)
 
     def start(self, name: str, /, **given: Any) -> Any:
         """Call an operation and give what it returns at once: a value, a generator or something to await."""

@@ -99,12 +99,12 @@ def _run_on_nothing(driver: ProcessorDriver, name: str, schema: Schema) -> dict[
 
 
 def _typed(found: Schema, input: Schema) -> Schema:
-    """What a dry run says of the types: nothing, where lists without values left a column without one."""
+    """What a dry run says of the types: nothing, where lists without values left columns or their types out."""
     import pyarrow as pa
 
     untyped = [column.name for column in found if pa.types.is_null(column.type)]
     known = all(name in input and pa.types.is_null(input.type(name)) for name in untyped)
-    return found if known else Schema(open=True)
+    return found if known and (len(found) or not len(input)) else Schema(open=True)
 
 
 def _tells_of_types(driver: ProcessorDriver, error: Exception) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeGuard
+from weakref import WeakSet
 
 from dataflare.batch import Batch, Envelope
 from dataflare.component import Source
@@ -18,6 +19,8 @@ from dataflare.json_types import JsonType
 from dataflare.schema import Schema
 from dataflare.split import Demand, Idle, Json, Out, Refused, Split, Stream
 
+RAW_LIMIT = 64 * 1024
+"""Bytes that are kept of what could not be read."""
 _ALLOWED = "yield rows, (rows, position), Idle(...), Out(stream, rows), (Out(...), position) or Refused(...)"
 
 
@@ -31,6 +34,7 @@ class SourceDriver(Driver):
         kind = base_argument(type(component), Source)
         read = self.operation("read")
         self.position = JsonType(kind if kind is not None else read.annotation("position"), "position")
+        self._being_read: WeakSet[Generator[Reading]] = WeakSet()
         self.schemas: dict[str, Schema] = {}
         """Stream → schema that rows without types of their own are read as; set by ``plan``, or by the engine."""
 
@@ -94,17 +98,28 @@ class SourceDriver(Driver):
         Closing the iterator raises GeneratorExit at the author's yield. A Retry raised by the author ends the iterator
         with that exception: the engine calls ``read`` again from the last position.
         """
+        readings = self._readings(split, position, demand, columns)
+        self._being_read.add(readings)
+        return readings
+
+    def _readings(
+        self, split: Split, position: Json | NoPosition, demand: Demand, columns: frozenset[str] | None
+    ) -> Generator[Reading]:
         result = self.start("read", split=split, demand=demand, columns=columns, **self._at(position))
         refused: list[Refused] = []
         for item in self._given(result, demand):
             if isinstance(item, Refused):
-                refused.append(item)
+                refused.append(replace(item, raw=item.raw[:RAW_LIMIT]))
                 continue
             reading = self._reading(item, split)
             reading.refused, refused = refused, []
             yield reading
         if refused:
             yield Reading(None, idle=True, after=0.0, refused=refused)
+
+    def _end_readings(self) -> None:
+        for readings in list(self._being_read):
+            readings.close()
 
     def acknowledge(self, split: Split, position: Json) -> None:
         """Call ``acknowledge`` (an async one may run while a ``read`` waits)."""
