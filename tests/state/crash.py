@@ -100,7 +100,7 @@ def expected() -> list[Any]:
 
 
 def die_at(step: int, connect: bool) -> None:
-    """From now on every call that changes something counts (and each of SQLite's instructions); the n-th kills this process."""
+    """From now on each call that changes something (and each instruction of SQLite) counts; the n-th kills."""
     left = [step]
 
     def counted(*_: Any) -> int:

@@ -252,7 +252,8 @@ class File(Store, name="file"):
             after = left[0].last
 
     def _folders(self, flow: str) -> list[Path]:
-        return sorted(self._root.glob(f"flows/{flow}/regions/*"))
+        found = self._root.glob(f"flows/{flow}/regions/*")
+        return sorted(folder for folder in found if not folder.name.startswith(records.ASIDE))
 
     def _region(self, flow: str, region: str) -> Region:
         folder = self._root / "flows" / _quoted(flow) / "regions" / _quoted(region)

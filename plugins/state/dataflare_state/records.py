@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,17 +98,17 @@ def found(folder: Path, name: str, content: list[bytes]) -> bool:
     """Make a folder that holds one file from the first moment on; False if there is one already."""
     make_folder(folder.parent)
     aside = folder.parent / f"{ASIDE}{uuid.uuid4().hex}"
-    aside.mkdir()
-    write_file(aside / name, *content)
-    sync_folder(aside)
     try:
+        aside.mkdir()
+        write_file(aside / name, *content)
+        sync_folder(aside)
         aside.rename(folder)
     except OSError:
-        (aside / name).unlink()
-        aside.rmdir()
-        if not folder.is_dir():
+        if not any(folder.glob("*")):
             raise
         return False
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
     sync_folder(folder.parent)
     return True
 

@@ -243,6 +243,8 @@ class Sqlite(Store, name="sqlite"):
 
     def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
         """Mark waiting letters dropped; how many were."""
+        if self._connected() is None:
+            return 0
         with self._writing() as connection:
             return connection.executemany(
                 "update letter set status = 'dropped' where id = ? and flow = ? and status = 'waiting'",
