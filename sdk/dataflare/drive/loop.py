@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Awaitable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class LaneLoop:
@@ -22,17 +24,23 @@ class LaneLoop:
 
     def start(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
         """A task on the loop; it moves while ``run`` waits for something."""
+        import asyncio
+
         with self._turn:
             return asyncio.ensure_future(_awaited(awaitable), loop=self._ready())
 
     def wait(self, task: asyncio.Future[Any], seconds: float) -> bool:
         """Let the task move for so long; True once it is done."""
+        import asyncio
+
         if not task.done():
             self.run(asyncio.wait({task}, timeout=seconds))
         return task.done()
 
     def beside(self, awaitable: Awaitable[Any]) -> Any:
         """Wait for the answer from any thread, also while the lane awaits something itself."""
+        import asyncio
+
         while True:
             if self._turn.acquire(timeout=0.005):
                 try:
@@ -52,6 +60,8 @@ class LaneLoop:
 
     def _move(self, loop: asyncio.AbstractEventLoop, waiting: Any) -> None:
         # The lane may have stopped awaiting in the meantime: then nobody but us moves the loop.
+        import asyncio
+
         if self._turn.acquire(blocking=False):
             try:
                 loop.run_until_complete(asyncio.wrap_future(waiting, loop=loop))
@@ -62,6 +72,8 @@ class LaneLoop:
         """Cancel what still runs and close the loop."""
         if self._loop is None:
             return
+        import asyncio
+
         with self._turn:
             left = asyncio.all_tasks(self._loop)
             for task in left:
@@ -74,6 +86,8 @@ class LaneLoop:
 
     def _ready(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
+            import asyncio
+
             self._loop = asyncio.new_event_loop()
         return self._loop
 

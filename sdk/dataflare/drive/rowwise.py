@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -128,6 +127,8 @@ def _finished(driver: Driver, result: Any) -> Any:
 
 
 async def _in_flight(driver: Driver, call: Callable[[Any], Any], rows: list[Any], most: int) -> list[Any]:
+    import asyncio
+
     gate = asyncio.Semaphore(most)
 
     async def one(row: Any) -> Any:
@@ -150,6 +151,8 @@ async def _answer(result: Any) -> Any:
 
 async def all_or_none(calls: list[Awaitable[Any]]) -> list[Any]:
     """The answers in order; the first error cancels the calls still running."""
+    import asyncio
+
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))
