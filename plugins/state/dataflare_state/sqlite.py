@@ -7,26 +7,23 @@ Keyed state is one row a key, so an epoch costs what it changed.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataflare import Duration, field
 from dataflare.context import Context
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus, StateChange
+from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare_host.kinds import Store
 from dataflare_state import database, packing, problems, rules
+from dataflare_state.rows import COLUMNS, as_letter, file_letters, keep_state
 
-COLUMNS = [column.name for column in fields(Letter)]
 AT_ONCE = 10_000
-EXPIRED_A_COMMIT = 5_000
-"""How many expired keys one commit forgets at most, so that none becomes slow."""
 
 
 class Sqlite(Store, name="sqlite"):
@@ -159,8 +156,8 @@ class Sqlite(Store, name="sqlite"):
             for digest, data in blobs.items():
                 connection.execute("insert or ignore into blob values (?, ?, ?, ?)", (flow, region, digest, data))
                 connection.execute("insert into blob_use values (?, ?, ?, ?)", (flow, region, epoch, digest))
-            _keep_state(connection, flow, region, changes.state)
-            _file_letters(connection, flow, changes, checkpoint.committed_at)
+            keep_state(connection, flow, region, changes.state)
+            file_letters(connection, flow, changes, checkpoint.committed_at)
 
     def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
         """All sinks have committed the epoch."""
@@ -235,7 +232,7 @@ class Sqlite(Store, name="sqlite"):
                 after,
                 wanted,
             )
-            yield from (_letter(row) for row in rows)
+            yield from (as_letter(row) for row in rows)
             if len(rows) < wanted:
                 return
             after = rows[-1][COLUMNS.index("id")]
@@ -295,56 +292,3 @@ class Sqlite(Store, name="sqlite"):
 def _newest(connection: sqlite3.Connection, flow: str, region: str) -> int:
     row = connection.execute("select token from lease where flow = ? and region = ?", (flow, region)).fetchone()
     return int(row[0]) if row else 0
-
-
-def _keep_state(connection: sqlite3.Connection, flow: str, region: str, changed: list[StateChange]) -> None:
-    numbers: dict[tuple[str, str], int] = {}
-    for of in {(change.step, change.name) for change in changed}:
-        named = (flow, region, *of)
-        connection.execute("insert or ignore into state (flow, region, step, name) values (?, ?, ?, ?)", named)
-        numbers[of] = connection.execute(
-            "select id from state where flow = ? and region = ? and step = ? and name = ?", named
-        ).fetchone()[0]
-    last = {(numbers[change.step, change.name], change.key): change for change in changed}
-    connection.executemany(
-        "insert or replace into keyed values (?, ?, ?, ?, ?)",
-        (
-            (number, key, change.group, change.value, change.expires)
-            for (number, key), change in last.items()
-            if change.value is not None
-        ),
-    )
-    connection.executemany(
-        "delete from keyed where state = ? and key = ?", (of for of, change in last.items() if change.value is None)
-    )
-    connection.execute(
-        "delete from keyed where (state, key) in "
-        "(select state, key from keyed where expires is not null and expires < ? limit ?)",
-        (time.time(), EXPIRED_A_COMMIT),
-    )
-
-
-def _file_letters(connection: sqlite3.Connection, flow: str, changes: Changes, at: str) -> None:
-    columns = [column for column in COLUMNS if column != "id"]
-    connection.executemany(
-        f"insert into letter ({', '.join(columns)}) values ({', '.join('?' * len(columns))})",
-        (
-            [_stored(column, getattr(letter, column)) for column in columns]
-            for letter in (replace(letter, at=letter.at or at) for letter in changes.letters)
-        ),
-    )
-    connection.executemany(
-        "update letter set status = 'replayed' where id = ? and flow = ?", [(done, flow) for done in changes.replayed]
-    )
-
-
-def _stored(column: str, value: Any) -> Any:
-    if column == "place":
-        return json.dumps(value)
-    # A file name that is not UTF-8 may stand in the name of a split.
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
-
-
-def _letter(row: tuple[Any, ...]) -> Letter:
-    given = dict(zip(COLUMNS, row, strict=True))
-    return Letter(**{**given, "place": json.loads(given["place"])})
