@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dataflare.errors import ConfigError
 from dataflare_host.document import Document, child, read_document
 from dataflare_host.graph import check_graph, check_names
-from dataflare_host.substitution import substituted
+from dataflare_host.substitution import escaped, substituted
 from dataflare_host.vocabulary import FLOW_WORDS, SECTIONS, STEP_WORDS, Inputs, is_step_name
 from dataflare_host.words import Reading, read_table
 
@@ -62,7 +62,7 @@ class Step:
         if self.inputs:
             written["from"] = _written_inputs(self.inputs)
         if self.config:
-            written["with"] = _escaped(self.config)
+            written["with"] = escaped(self.config)
         return {**written, **{key: value for key in _GIVEN if (value := getattr(self, key)) not in (None, {})}}
 
 
@@ -116,7 +116,7 @@ class Flow:
         written: dict[str, Any] = {"version": 1, "name": self.name}
         for key in ("mode", "engine", "state"):
             if (value := getattr(self, key)) is not None:
-                config = {"with": _escaped(value["with"])} if value.get("with") else {}
+                config = {"with": escaped(value["with"])} if value.get("with") else {}
                 written[key] = {"uses": value["uses"], **config}
         for section, kind in SECTIONS.items():
             found = {step.name: step.to_mapping() for step in self.steps.values() if step.kind == kind}
@@ -289,16 +289,6 @@ def _written_inputs(inputs: Inputs) -> Any:
     for name, reference in inputs:
         named.setdefault(name, []).append(reference)
     return {name: listed[0] if len(listed) == 1 else listed for name, listed in named.items()}
-
-
-def _escaped(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _escaped(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_escaped(item) for item in value]
-    if isinstance(value, str) and "${" in value and not (value.startswith("${secret:") and value.endswith("}")):
-        return value.replace("${", "$${")
-    return value
 
 
 def _host() -> Host:

@@ -10,6 +10,7 @@ from dataflare.errors import ConfigError, DataflareError, Problem, problem_of
 from dataflare_host.document import child
 from dataflare_host.flow import Flow, Step
 from dataflare_host.local import PREFIX
+from dataflare_host.substitution import secret_name
 from dataflare_host.words import Reading
 
 if TYPE_CHECKING:
@@ -162,11 +163,11 @@ class Resolver:
                 return {key: put(item, child(pointer, key)) for key, item in value.items()}
             if isinstance(value, list):
                 return [put(item, child(pointer, index)) for index, item in enumerate(value)]
-            if isinstance(value, str) and value.startswith("${secret:") and value.endswith("}"):
+            if (name := secret_name(value)) is not None:
                 from dataflare.types import Secret
 
-                found[pointer] = value.removeprefix("${secret:").removesuffix("}")
-                return Secret(self.host.secret(found[pointer], step.name), reference=found[pointer])
+                found[pointer] = name
+                return Secret(self.host.secret(name, step.name), reference=name)
             return value
 
         try:

@@ -13,6 +13,8 @@ from dataflare_host.document import child
 from dataflare_host.words import Reading
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
+_WRITTEN = re.compile(r"\$\{[^}]*\}")
+_SECRET = re.compile(r"\$\{secret:([A-Za-z_][A-Za-z0-9_.-]*)\}\Z")
 _VARIABLE = re.compile(r"(env|secret):([A-Za-z_][A-Za-z0-9_.-]*)\Z")
 
 
@@ -32,6 +34,23 @@ def substituted(reading: Reading, value: Any, pointer: str = "") -> Any:
         return value
     reading.note(pointer, "flow.not_json", f"a {type(value).__name__} cannot stand in a flow", "give JSON values")
     return None
+
+
+def escaped(value: Any) -> Any:
+    """JSON as it is written in a flow, so that reading it puts nothing in; whole secrets stay references."""
+    if isinstance(value, dict):
+        return {key: escaped(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [escaped(item) for item in value]
+    if isinstance(value, str) and "${" in value and secret_name(value) is None:
+        return _WRITTEN.sub(lambda found: f"${found[0]}", value)
+    return value
+
+
+def secret_name(value: Any) -> str | None:
+    """NAME, where the value is ``${secret:NAME}``."""
+    found = _SECRET.match(value) if isinstance(value, str) else None
+    return found[1] if found else None
 
 
 def _substituted_text(reading: Reading, value: str, pointer: str) -> str:

@@ -57,7 +57,7 @@ Inputs = tuple[tuple[str, str], ...]
 
 def inputs(reading: Reading, value: Any, pointer: str) -> Inputs | None:
     """``from``: a step, ``step.output``, a list of these, or named inputs → (input, reference) in order."""
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and value:
         named = [
             pair for key, item in value.items() for pair in _references(reading, item, child(pointer, key), str(key))
         ]

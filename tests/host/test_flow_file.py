@@ -201,10 +201,11 @@ def test_only_env_and_secret_are_put_in(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_text_with_dollars_survives_writing_and_reading() -> None:
-    sources = {"a": {"uses": "x/a", "with": {"v": "$${x}", "s": "${secret:S}"}}}
-    flow = Flow.from_mapping({**SMALL, "sources": sources})
-    assert flow.steps["a"].config == {"v": "${x}", "s": "${secret:S}"}
-    assert Flow.from_mapping(flow.to_mapping()).steps["a"].config == flow.steps["a"].config
+    values = ["$${x}", "$$${x}", "${open", "$ {x}", "$${a $${b}", "${secret:S}", "$${secret:S} and $${x}"]
+    flow = Flow.from_mapping({**SMALL, "sources": {"a": {"uses": "x/a", "with": {"v": values}}}})
+    read = flow.steps["a"].config["v"]
+    assert read == ["${x}", "$${x}", "${open", "$ {x}", "${a $${b}", "${secret:S}", "${secret:S} and ${x}"]
+    assert Flow.from_mapping(flow.to_mapping()).steps["a"].config["v"] == read
 
 
 def test_the_name_is_that_of_the_file_where_none_is_given(tmp_path: Path) -> None:

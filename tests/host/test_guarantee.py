@@ -81,9 +81,9 @@ def test_a_flow_is_the_or_of_its_paths(levels: list[str]) -> None:
     assert weakest(["at_least_once", "at_most_once"]) == "best_effort"
 
 
-# Each list goes from better to worse, whatever the rest is.
+# Each list goes from better to worse, whatever the rest is. (Redelivery doubles and no replay loses: neither is worse.)
+REPLAYS = (["position", "redelivery+ids", "redelivery"], ["position", "redelivery+ids", "none"])
 WORSE = {
-    "replay": ["position", "redelivery+ids", "redelivery", "none"],
     "repeat": ["same", "values", "rows"],
     "ability": ["transactional", "staged", "idempotent", "append"],
     "fencing": ["target", "names", "lock", "none"],
@@ -95,10 +95,12 @@ WORSE = {
 }
 
 
-@given(st.fixed_dictionaries({name: st.sampled_from(values) for name, values in WORSE.items()}), st.data())
-def test_worse_never_promises_more(facts, data) -> None:
-    name = data.draw(st.sampled_from(sorted(WORSE)))
-    worse = data.draw(st.sampled_from(WORSE[name][WORSE[name].index(facts[name]) :]))
+@given(st.sampled_from(REPLAYS), st.data())
+def test_worse_never_promises_more(replays, data) -> None:
+    orders = {**WORSE, "replay": replays}
+    facts = {name: data.draw(st.sampled_from(values), name) for name, values in orders.items()}
+    name = data.draw(st.sampled_from(sorted(orders)), "what gets worse")
+    worse = data.draw(st.sampled_from(orders[name][orders[name].index(facts[name]) :]), "to")
     assert LEVELS.index(level(**{**facts, name: worse})) >= LEVELS.index(level(**facts))
 
 
