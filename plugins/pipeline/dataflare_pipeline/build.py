@@ -100,7 +100,10 @@ class Builder:
         gate = SchemaGate(
             step.name,
             {output: schema for (name, output), schema in self.schemas.items() if name == step.name},
-            str(self.session.option("on_schema_change", "evolve")),
+            str(
+                self.session.option("schema_rules", {}).get(step.name)
+                or self.session.option("on_schema_change", "evolve")
+            ),
             lambda output, wanted: self._evolve(lane, output, wanted),
             self._refusal(step),
         )
@@ -340,7 +343,7 @@ class Builder:
         return step.stateless and not any(is_overridden(component, name) for name in STATEFUL)
 
     def _reads(self, step: StepPlan) -> Reads:
-        time = self.session.option("time", {}) or {}
+        time = {**self.session.option("time", {}), **self.session.option("times", {}).get(step.name, {})}
         edges = self.plan.outgoing(step.name)
         columns: frozenset[str] | None = None
         if edges and all(edge.columns is not None for edge in edges):
