@@ -36,8 +36,8 @@ class TooLong:
 class Lines:
     """The lines of one range of an open file.
 
-    ``limit`` is the longest line in bytes. ``open_end``: the file may still grow, so a line without a newline is not yet
-    a line.
+    ``limit`` is the longest line in bytes. ``open_end``: the file may still grow, so that a line without a newline is
+    not yet a line.
     """
 
     file: int
@@ -54,7 +54,7 @@ class Lines:
         return self._behind_newline(offset - 1)
 
     def block(self, offset: int, size: int) -> Block | TooLong | None:
-        """The lines from ``offset`` on, about ``size`` bytes, at least one line; None where the range (or file) ends."""
+        """The lines from ``offset`` on, about ``size`` bytes, one at least; None where the range (or file) ends."""
         if self.stop is not None and offset >= self.stop:
             return None
         data = os.pread(self.file, size, offset)

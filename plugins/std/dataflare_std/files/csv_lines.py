@@ -47,7 +47,7 @@ class Record:
 def names_in(head: bytes, dialect: Dialect) -> list[str]:
     """The column names of a file by its first bytes: its header, or ``column_1`` and so on."""
     text = head.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace")
-    first = next((row for row in _reader(text, dialect) if row), [])
+    first: list[str] = next((row for row in _reader(text, dialect) if row), [])
     if not dialect.header:
         return [f"column_{number}" for number in range(1, len(first) + 1)]
     return _distinct([name.strip() or f"column_{number}" for number, name in enumerate(first, start=1)])
@@ -99,7 +99,7 @@ class CsvLines:
         try:
             types = {field.name: field.type for field in self.schema if not pa.types.is_null(field.type)}
             table = _read(data, names, types, read, self.dialect, ragged)
-            bad: dict[int, str] = {}
+            bad = dict[int, str]()
         except pa.ArrowInvalid:
             ragged.clear()
             table, bad = self._column_by_column(data, names, read, ragged)
@@ -138,7 +138,8 @@ class CsvLines:
         import pyarrow as pa
 
         text = _read(data, names, {name: pa.string() for name in names}, read, self.dialect, ragged)
-        columns, bad = [], {}
+        columns: list[pa.Array] = []
+        bad: dict[int, str] = {}
         for name in read:
             column, kind = text.column(name).combine_chunks(), self.schema.field(name).type
             wrong = _misfits(column, kind)
@@ -151,9 +152,16 @@ class CsvLines:
         return pa.table(columns, names=read), bad
 
     def _refuse(
-        self, data: bytes, table: pa.Table, names: Sequence[str], bad: dict[int, str], ragged: int,
-        place: Place, kept: list[int] | None, refused: list[Refused],
-    ) -> pa.Table:  # fmt: skip
+        self,
+        data: bytes,
+        table: pa.Table,
+        names: Sequence[str],
+        bad: dict[int, str],
+        ragged: int,
+        place: Place,
+        kept: list[int] | None,
+        refused: list[Refused],
+    ) -> pa.Table:
         """Refuse the ragged rows, and take out those with values that do not fit."""
         import pyarrow as pa
 
@@ -298,9 +306,7 @@ def _only_utf8(place: Place, refused: list[Refused]) -> tuple[bytes, list[int] |
     return b"\n".join(good), kept
 
 
-def _refused(
-    code: str, message: str, data: bytes, record: Record, place: Place, kept: list[int] | None
-) -> Refused:
+def _refused(code: str, message: str, data: bytes, record: Record, place: Place, kept: list[int] | None) -> Refused:
     raw = data[record.offset : record.offset + record.length].rstrip(b"\r\n")
     line = record.line if kept is None else kept[record.line]
     offset = record.offset
@@ -324,9 +330,10 @@ def _records(data: bytes, dialect: Dialect) -> list[Record]:
 
 
 def _reader(text: str, dialect: Dialect) -> Any:
-    quoting = csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE
     lines = io.StringIO(text, newline="\n")
-    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote or None, quoting=quoting)
+    if not dialect.quote:
+        return csv.reader(lines, delimiter=dialect.delimiter, quoting=csv.QUOTE_NONE)
+    return csv.reader(lines, delimiter=dialect.delimiter, quotechar=dialect.quote)
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -336,5 +343,3 @@ def _distinct(names: list[str]) -> list[str]:
         seen[name] = seen.get(name, 0) + 1
         found.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
     return found
-
-

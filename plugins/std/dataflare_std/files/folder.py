@@ -11,8 +11,16 @@ from dataflare_std.files.listing import SUFFIXES
 from dataflare_std.files.staging import Staged, sync_folder, write_failed
 from dataflare_std.files.target_lock import TargetLock
 from dataflare_std.files.targets import (
-    Settings, Token, existing_rule, new_staged, not_empty, publish, safe, staged_name, sweep,
-)  # fmt: skip
+    Settings,
+    Token,
+    existing_rule,
+    new_staged,
+    not_empty,
+    publish,
+    safe,
+    staged_name,
+    sweep,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,9 +80,12 @@ class Folder:
             item.seal()
             files.append([item.path.name, self._final(ctx, epoch, number)])
         token = {
-            "files": files, "rows": sum(item.rows for item in staged), "bytes": sum(item.bytes for item in staged),
-            "keep": ctx.incarnation[:8] if self._replace else None, "mark": safe(f"-{ctx.flow}-{ctx.step}-"),
-        }  # fmt: skip
+            "files": files,
+            "rows": sum(item.rows for item in staged),
+            "bytes": sum(item.bytes for item in staged),
+            "keep": ctx.incarnation[:8] if self._replace else None,
+            "mark": safe(f"-{ctx.flow}-{ctx.step}-"),
+        }
         self._replace = False
         return token
 

@@ -88,10 +88,10 @@ def _kind_of(structure: Any) -> str:
 
 
 def converter(kind: pa.DataType, pointer: str, *, exact: bool) -> Convert:
-    """A function of a JSON value that gives it as a column of this type wants it, or raises BadValue (``files.bad_type``).
+    """A function of a JSON value that gives it as a column of this type wants it.
 
-    A text column takes everything, as its JSON; a float column takes numbers written as text too. ``exact``: an object
-    may hold no key that the type lacks.
+    It raises BadValue (``files.bad_type``). A text column takes everything, as its JSON; a float column takes numbers
+    written as text too. ``exact``: an object may hold no key that the type lacks.
     """
     import pyarrow as pa
 
@@ -169,8 +169,8 @@ def _number(pointer: str, value: Any) -> Any:
 
 
 def _truth(pointer: str, value: Any) -> Any:
-    if value is None or isinstance(value, bool):
-        return value
+    if value is None or value in (True, False):
+        return value if value is None else bool(value)
     raise bad(value, "true or false", pointer)
 
 

@@ -1,19 +1,29 @@
 """JSON lines to rows, a block at a time.
 
-A small block is read in Python, which saves loading the fast parser. The usual block takes one pass: DuckDB extracts typed columns, strictly. Numbers, times and the like come as the text
-that stood there and are cast exactly, since a lenient parser turns 1.5 into 2 and "+02:00" into nothing. Whether a line
-holds a key that the schema lacks is told by counting. A block with anything odd in it is looked at again: lines that are
-no objects are refused, the schema grows, and what still does not fit is found row by row.
+A small block is read in Python, which saves loading the fast parser. The usual block takes one pass: DuckDB extracts
+typed columns, strictly. Numbers, times and the like come as the text that stood there and are cast exactly, since a
+lenient parser turns 1.5 into 2 and "+02:00" into nothing. Whether a line holds a key that the schema lacks is told by
+counting. A block with anything odd in it is looked at again: lines that are no objects are refused, the schema grows,
+and what still does not fit is found row by row.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.files.columns import grown
-from dataflare_std.files.json_values import BadValue, bad, converter, fields_of_structure, merged, structure_in
+from dataflare_std.files.json_learn import Malformed, loaded, structure_in_lines
+from dataflare_std.files.json_values import BadValue, bad, converter, fields_of_structure
+from dataflare_std.files.json_wire import (
+    arrow_wire,
+    has_twins,
+    keys_inside,
+    may_hold_empty_row,
+    wire,
+    wired_schema,
+)
 from dataflare_std.files.parsing import Parsed, Place, binary_lines, cast_strictly, refusal, starts_of
 
 if TYPE_CHECKING:
@@ -23,7 +33,6 @@ if TYPE_CHECKING:
 
 _GIVE_UP_STRICT = 3
 _SMALL = 16 << 10
-_SMALL_SAMPLE = 128 << 10
 
 
 class JsonLines:
@@ -71,11 +80,11 @@ class JsonLines:
     # --- the usual block -----------------------------------------------------------------------
 
     def _rewire(self) -> None:
-        self._wired = _wired_schema(self.schema)
-        structure = json.dumps({field.name: _wire(field.type) for field in self.schema}, ensure_ascii=False)
+        self._wired = wired_schema(self.schema)
+        structure = json.dumps({field.name: wire(field.type) for field in self.schema}, ensure_ascii=False)
         self._project = "unnest(from_json_strict(line, '" + structure.replace("'", "''") + "'))"
         names = {name.lower() for name in self.schema.names}
-        if not names or len(names) < len(self.schema) or any(_has_twins(field.type) for field in self.schema):
+        if not names or len(names) < len(self.schema) or any(has_twins(field.type) for field in self.schema):
             self._sparse = _GIVE_UP_STRICT
 
     def _relation(self, lines: pa.Array) -> Any:
@@ -109,17 +118,19 @@ class JsonLines:
         import pyarrow as pa
 
         if self.fixed:
-            return not _may_hold_empty_row(rows)
+            return not may_hold_empty_row(rows)
         octets = polars.Series(pa.UInt8Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]))
         quote, following = octets[:-1] == 0x22, octets[1:]
         keys = (quote & (following == 0x3A)).sum()
         apart = (quote & ((following == 0x20) | (following == 0x09) | (following == 0x0D))).any()
-        return not apart and keys == rows.num_rows * len(self.schema) + sum(map(_keys_inside, rows.columns))
+        return not apart and keys == rows.num_rows * len(self.schema) + sum(map(keys_inside, rows.columns))
 
     # --- a block with something odd in it --------------------------------------------------------
 
-    def _text(self, raw: pa.BinaryArray, place: Place, refused: list[Refused]) -> tuple[pa.StringArray, list[int] | None]:
-        """The lines as text; those that are not UTF-8 are refused. The second: the row of each line, None if all are there."""
+    def _text(
+        self, raw: pa.BinaryArray, place: Place, refused: list[Refused]
+    ) -> tuple[pa.StringArray, list[int] | None]:
+        """The lines as text, without those that are not UTF-8; and the row of each, None if all are there."""
         import pyarrow as pa
 
         try:
@@ -166,9 +177,15 @@ class JsonLines:
         return Parsed(parsed, sorted(refused, key=_line_of))
 
     def _refuse_others(
-        self, lines: pa.StringArray, objects: pa.BooleanArray, kinds: pa.StringArray, rows: list[int],
-        raw: pa.BinaryArray, place: Place, refused: list[Refused],
-    ) -> None:  # fmt: skip
+        self,
+        lines: pa.StringArray,
+        objects: pa.BooleanArray,
+        kinds: pa.StringArray,
+        rows: list[int],
+        raw: pa.BinaryArray,
+        place: Place,
+        refused: list[Refused],
+    ) -> None:
         """Refuse the lines that hold no object; blank ones are nothing."""
         starts = starts_of(raw)
         found = zip(lines.to_pylist(), objects.to_pylist(), kinds.to_pylist(), rows, strict=True)
@@ -182,7 +199,7 @@ class JsonLines:
         import pyarrow as pa
         import pyarrow.json as arrow_json
 
-        wanted = pa.schema([pa.field(field.name, _arrow_wire(field.type)) for field in self.schema])
+        wanted = pa.schema([pa.field(field.name, arrow_wire(field.type)) for field in self.schema])
         text = "\n".join(lines.to_pylist()).encode()
         try:
             table = arrow_json.read_json(
@@ -241,13 +258,15 @@ class JsonLines:
 
     def _object(self, line: str) -> dict[str, Any]:
         """The object of a line. DuckDB takes a trailing comma, so that one is taken here too."""
+        import pyarrow as pa
+
         try:
-            found = _loaded(line)
-        except BadValue:
-            plain = self._relation(_text_array([line])).project("try(json(line))").to_arrow_table().column(0)[0].as_py()
+            found = loaded(line)
+        except Malformed:
+            plain = self._relation(pa.array([line])).project("try(json(line))").to_arrow_table().column(0)[0].as_py()
             if plain is None:
                 raise
-            found = _loaded(plain)
+            found = loaded(plain)
         if not isinstance(found, dict):
             raise BadValue("files.bad_json", f"a line must hold an object, not {type(found).__name__}")
         return found
@@ -256,144 +275,13 @@ class JsonLines:
         """Let the schema take the columns and wider types of these lines; False if it stays as it is."""
         import pyarrow as pa
 
-        found = fields_of_structure(_structure_in_python(lines.to_pylist()))
+        found = fields_of_structure(structure_in_lines(lines.to_pylist()))
         wider = pa.schema(grown(list(self.schema), found))
         if wider.equals(self.schema):
             return False
         self.schema = wider
         self._rewire()
         return True
-
-
-def structure_of(connection: Any, lines: pa.StringArray) -> Mapping[str, Any]:
-    """Keys and types of all objects among the lines, as DuckDB names them; lines that hold none are passed over."""
-    import pyarrow as pa
-
-    query = "json_group_structure(case when try(json_type(line)) = 'OBJECT' then line::json end)"
-    found = connection.from_arrow(pa.table({"line": lines})).aggregate(query).fetchall()[0][0]
-    structure = json.loads(found) if found else {}
-    return structure if isinstance(structure, dict) else {}
-
-
-def learn(sample: bytes) -> list[pa.Field]:
-    """The columns of a sample of whole lines."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    raw = binary_lines(sample.removeprefix(b"\xef\xbb\xbf"))
-    try:
-        lines = raw.cast(pa.string())
-    except pa.ArrowInvalid:
-        text = [line.decode("utf-8", "replace") for line in raw.to_pylist()]
-        lines = pa.array(text, pa.string())
-    lines = lines.filter(pc.not_equal(lines, ""))
-    if len(sample) <= _SMALL_SAMPLE:
-        return fields_of_structure(_structure_in_python(lines.to_pylist()))
-    import duckdb
-
-    with duckdb.connect(config={"threads": 1}) as connection:
-        structure = structure_of(connection, lines)
-    if '"JSON"' in json.dumps(structure):
-        structure = _structure_in_python(lines.to_pylist())
-    return fields_of_structure(structure)
-
-
-def _structure_in_python(lines: list[str]) -> Mapping[str, Any]:
-    found = []
-    for line in lines:
-        try:
-            value = _loaded(line)
-        except BadValue:
-            continue
-        if isinstance(value, dict) and value:
-            found.append(structure_in(value))
-    structure = merged(found)
-    return structure if isinstance(structure, dict) else {}
-
-
-def _wire(kind: pa.DataType) -> Any:
-    """How DuckDB is asked for a type."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return {field.name: _wire(field.type) for field in kind}
-    if pa.types.is_list(kind):
-        return [_wire(kind.value_type)]
-    if pa.types.is_floating(kind):
-        return "DOUBLE"
-    as_written = pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    return "JSON" if as_written else "VARCHAR"
-
-
-def _wired_schema(schema: pa.Schema) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([pa.field(field.name, _wired_type(field.type)) for field in schema])
-
-
-def _wired_type(kind: pa.DataType) -> pa.DataType:
-    """What DuckDB gives for it."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _wired_type(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(_wired_type(kind.value_type))
-    return pa.float64() if pa.types.is_floating(kind) else pa.string()
-
-
-def _arrow_wire(kind: pa.DataType) -> pa.DataType:
-    """How Arrow's reader is asked for a type: times, decimals and bytes as text, cast afterwards."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(field.name, _arrow_wire(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(_arrow_wire(kind.value_type))
-    plain = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
-    return kind if plain else pa.string()
-
-
-def _has_twins(kind: pa.DataType) -> bool:
-    """True if a struct somewhere has two fields whose names differ only in case: DuckDB does not take these."""
-    import pyarrow as pa
-
-    if pa.types.is_list(kind):
-        return _has_twins(kind.value_type)
-    if not pa.types.is_struct(kind):
-        return False
-    names = {field.name.lower() for field in kind}
-    return len(names) < kind.num_fields or any(_has_twins(field.type) for field in kind)
-
-
-def _text_array(lines: list[str]) -> pa.StringArray:
-    import pyarrow as pa
-
-    return pa.array(lines, pa.string())
-
-
-def _keys_inside(array: pa.Array) -> int:
-    """How many keys stand inside the objects of a column, if each has all of them."""
-    import pyarrow as pa
-
-    if pa.types.is_struct(array.type):
-        here = (len(array) - array.null_count) * array.type.num_fields
-        return here + sum(map(_keys_inside, array.flatten()))
-    if pa.types.is_list(array.type):
-        return _keys_inside(array.flatten())
-    return 0
-
-
-def _may_hold_empty_row(rows: pa.RecordBatch) -> bool:
-    """True if some row is null in every column: a line that is just ``null`` looks like that."""
-    import pyarrow.compute as pc
-
-    if not all(column.null_count for column in rows.columns):
-        return False
-    empty = rows.column(0).is_null()
-    for column in rows.columns[1:]:
-        empty = pc.and_(empty, column.is_null())
-    return bool(pc.any(empty).as_py())
 
 
 def _one_chunk(column: pa.ChunkedArray) -> pa.Array:
@@ -406,27 +294,7 @@ def _line_of(refused: Refused) -> int:
 
 def _what_is_wrong(line: str) -> str:
     try:
-        _loaded(line)
+        loaded(line)
     except BadValue as error:
         return str(error)
     return "not JSON as it is meant to be: a number, escape or key is wrong"
-
-
-def _loaded(line: str) -> Any:
-    try:
-        return json.loads(line, object_pairs_hook=_without_doubles)
-    except json.JSONDecodeError as error:
-        raise BadValue("files.bad_json", f"not JSON: {error.msg} at character {error.pos + 1}") from error
-    except RecursionError as error:
-        raise BadValue("files.bad_json", "not JSON: too many levels") from error
-    except ValueError as error:
-        raise BadValue("files.bad_json", f"not JSON: {error}") from error
-
-
-def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise BadValue("files.bad_json", f"the key `{double}` stands twice in one object")
-    return found

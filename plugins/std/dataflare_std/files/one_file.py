@@ -1,8 +1,9 @@
 """A single text file as target.
 
 An epoch's rows are staged in a hidden file beside it and appended at commit, at the offset that the token names. So a
-reader never sees rows that are not decided, a commit may come twice or be cut off in the middle, and an owner that lost
-its lease can at worst write the same bytes to the same place again. The first epoch is published by name, without a copy.
+reader never sees rows that are not decided, a commit may come twice or be cut off in the middle, and an owner that
+lost its lease can at worst write the same bytes to the same place again. The first epoch gets the file's name, without
+a copy.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ from dataflare_std.files.targets import (
     new_staged,
     not_empty,
     publish,
-    staged_missing,
     staged_name,
     sweep,
     target_changed,
@@ -126,8 +126,6 @@ class OneFile:
             publish(staged, self.path)
         elif self._size() < end or staged.exists():
             self._check_length(token, self._size())
-            if not staged.exists():
-                raise staged_missing(self.path, staged.name)
             if not os.path.samefile(staged, self.path):
                 _copy_to(staged, self.path, token["start"])
             staged.unlink()
@@ -147,9 +145,10 @@ class OneFile:
     def _check_length(self, token: Token, size: int) -> None:
         """A commit may have been cut off, so the file ends somewhere in the last epoch; anything else is not ours."""
         start, end = token["start"], token["start"] + token["bytes"]
-        if token["replace"] and token["staged"] and self.path.with_name(token["staged"]).exists():
+        waiting = bool(token["staged"]) and self.path.with_name(token["staged"]).exists()
+        if token["replace"] and waiting:
             return
-        if not start <= size <= end:
+        if size > end or size < (start if waiting else end):
             there = f"{size:,} bytes" if self.path.exists() else "nothing"
             raise target_changed(self.path, f"it held {end:,} bytes, now there is {there}")
 

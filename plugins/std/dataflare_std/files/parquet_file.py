@@ -15,8 +15,17 @@ from dataflare.schema import Schema
 from dataflare_std.files.staging import Staged, sync_folder, write_failed
 from dataflare_std.files.target_lock import TargetLock
 from dataflare_std.files.targets import (
-    Settings, Token, existing_rule, new_staged, not_empty, safe, staged_missing, staged_name, sweep, target_changed,
-)  # fmt: skip
+    Settings,
+    Token,
+    existing_rule,
+    new_staged,
+    not_empty,
+    safe,
+    staged_missing,
+    staged_name,
+    sweep,
+    target_changed,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +85,8 @@ class ParquetFile:
             staged.seal()
         name = staged.path.name if staged is not None else None
         part = f".{self.path.name}.{safe(ctx.incarnation[:8])}-{epoch:010d}.part" if name else None
-        token: Token = {"staged": name, "part": part, "parts": self._parts, "whole": False, "size": self._size, "rows": rows}
+        token: Token = {"staged": name, "part": part, "parts": self._parts, "rows": rows}
+        token |= {"whole": False, "size": self._size}
         if last and (name or self._parts or self._size is None):
             whole = new_staged(self.settings, self.path.parent, staged_name(self.path.name, ctx, epoch, 1))
             self._assemble(whole, name)

@@ -63,7 +63,7 @@ def starts_of(lines: pa.BinaryArray) -> list[int]:
 
 
 def cast_strictly(array: pa.Array, kind: pa.DataType) -> pa.Array:
-    """The values as another type. Raises ``pyarrow.ArrowInvalid`` where one does not fit exactly; text of bytes is base64."""
+    """The values as another type; text of bytes is base64. Raises ``pyarrow.ArrowInvalid`` where one does not fit."""
     import pyarrow as pa
 
     if array.type == kind:

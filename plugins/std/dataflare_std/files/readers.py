@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Protocol
 
-from dataflare_std.files import csv_lines, jsonl, parquet
+from dataflare_std.files import csv_lines, json_learn, parquet
 from dataflare_std.files.csv_lines import CsvLines, Dialect
 from dataflare_std.files.jsonl import JsonLines
 from dataflare_std.files.listing import Listed, open_file
@@ -75,7 +75,7 @@ def sampled_columns(listed: Listed, form: str, dialect: Dialect, budget: int) ->
             return list(file.schema_arrow)
     pieces, head = _pieces(listed, budget)
     if form == "jsonl":
-        return jsonl.learn(b"".join(pieces))
+        return json_learn.learn(b"".join(pieces))
     names = csv_lines.names_in(head, dialect)
     start = csv_lines.header_length(head, dialect)
     sample = pieces[0][start:] if dialect.multiline else b"".join([pieces[0][start:], *pieces[1:]])

@@ -60,10 +60,12 @@ class Files(Sink[dict[str, Any]], ability="staged", fencing="lock"):
         there = next(place for place in [folder, *folder.parents] if place.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
             yield Problem(
-                "files.not_writable", f"`{folder}` cannot be written", pointer="/path",
+                "files.not_writable",
+                f"`{folder}` cannot be written",
+                pointer="/path",
                 cause=f"`{there}` is {'closed to this user' if there.is_dir() else 'not a folder'}",
                 fix="give this user the right to write there, or correct `path`",
-            )  # fmt: skip
+            )
 
     def plan(self, schema: Schema, ctx: Context) -> None:
         """Refuses columns that are not there (``files.unknown_column``) and types that the format cannot hold."""
@@ -72,9 +74,12 @@ class Files(Sink[dict[str, Any]], ability="staged", fencing="lock"):
             raise ConfigError.of("files.one_lane", "one file is written by one lane", fix="write to a folder instead")
         problems = [
             Problem(
-                "files.unknown_column", f"there is no column `{name}` to write", pointer="/columns",
-                cause=f"the columns are {', '.join(f'`{known}`' for known in schema.names)}", fix="correct `columns`",
-            )  # fmt: skip
+                "files.unknown_column",
+                f"there is no column `{name}` to write",
+                pointer="/columns",
+                cause=f"the columns are {', '.join(f'`{known}`' for known in schema.names)}",
+                fix="correct `columns`",
+            )
             for name in self.columns or ()
             if name not in schema and not schema.open
         ]
@@ -162,6 +167,7 @@ def _fits(kind: pa.DataType, form: str) -> bool:
 
 def _unfit(item: pa.Field, form: str) -> Problem:
     return Problem(
-        "files.type_unsupported", f"`{item.name}` is {item.type}, which {form} cannot hold",
+        "files.type_unsupported",
+        f"`{item.name}` is {item.type}, which {form} cannot hold",
         fix="leave it out with `columns`, turn it into text, or choose another `format`",
-    )  # fmt: skip
+    )

@@ -26,7 +26,7 @@ from dataflare_std.files.listing import (
     list_files,
     open_file,
     verify,
-)  # fmt: skip
+)
 from dataflare_std.files.parsing import Parsed, Place, refusal
 from dataflare_std.files.readers import LineReader, line_reader, sampled_columns
 
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
 RANGE = 32 << 20
 ROWS = 65_536
 POLL = 0.1
+_MARK = 3
+"""Bytes of a mark at the beginning of a UTF-8 file: the first range must reach behind it."""
 
 
 def _may_be_csv(config: Mapping[str, Any]) -> bool:
     return config.get("format") in (None, "csv")
-
 
 
 class Files(Source[dict[str, Any]], replay="position"):
@@ -65,7 +66,9 @@ class Files(Source[dict[str, Any]], replay="position"):
     header: bool = field(default=True, when=_may_be_csv, help="The first row names the columns.")
     quote: str = field(default='"', when=_may_be_csv, max_length=1, help="What fields are quoted with; empty: nothing.")
     null: str = field(default="", when=_may_be_csv, help="The unquoted text that means no value.")
-    multiline: bool = field(default=True, when=_may_be_csv, help="Quoted fields may hold newlines: a file is one range.")
+    multiline: bool = field(
+        default=True, when=_may_be_csv, help="Quoted fields may hold newlines; then a file is one range."
+    )
 
     def check(self, ctx: Context) -> Iterator[Problem]:
         try:
@@ -81,9 +84,12 @@ class Files(Source[dict[str, Any]], replay="position"):
         listed = self._listed(ctx)
         if self.follow and any(self._format(item) == "parquet" for item in listed):
             raise ConfigError.of(
-                "files.follow_parquet", "a Parquet file cannot be followed", pointer="/follow",
-                cause="its directory is written last, so that it does not grow", fix="leave `follow` out",
-            )  # fmt: skip
+                "files.follow_parquet",
+                "a Parquet file cannot be followed",
+                pointer="/follow",
+                cause="its directory is written last, so that it does not grow",
+                fix="leave `follow` out",
+            )
         schema = self._selected(self._planned(ctx, listed), None)
         return Schema(schema, open=not len(schema))
 
@@ -120,7 +126,7 @@ class Files(Source[dict[str, Any]], replay="position"):
         if self.follow:
             return [Split(f"{listed.name}#{start}-", {"file": listed.name}, {"offset": start, "fp": seen})]
         whole = self.ordered or (form == "csv" and self.multiline and bool(self.quote))
-        step = max(1, listed.size if whole else size)
+        step = max(_MARK + 1, listed.size if whole else size)
         return [
             Split(
                 f"{listed.name}#{first}-{(end := min(first + step, listed.size))}",
@@ -171,9 +177,14 @@ class Files(Source[dict[str, Any]], replay="position"):
             raise Failed(*[problem.at(file=name) for problem in error.problems]) from error
 
     def _read_lines(
-        self, listed: Listed, split: Split, at: dict[str, Any], columns: frozenset[str] | None, demand: Demand,
+        self,
+        listed: Listed,
+        split: Split,
+        at: dict[str, Any],
+        columns: frozenset[str] | None,
+        demand: Demand,
         ctx: Context,
-    ) -> Iterator[Any]:  # fmt: skip
+    ) -> Iterator[Any]:
         file = open_file(listed.path, listed.name)
         try:
             stop: int | None = split.data.get("end")
@@ -190,9 +201,15 @@ class Files(Source[dict[str, Any]], replay="position"):
             os.close(file)
 
     def _blocks(
-        self, lines: Lines, reader: LineReader, listed: Listed, offset: int, seen: dict[str, Any], demand: Demand,
+        self,
+        lines: Lines,
+        reader: LineReader,
+        listed: Listed,
+        offset: int,
+        seen: dict[str, Any],
+        demand: Demand,
         stop: int | None,
-    ) -> Iterator[Any]:  # fmt: skip
+    ) -> Iterator[Any]:
         row_bytes = 0.0
         while True:
             size = min(self.block, self.max_line, max(4096, demand.bytes))
@@ -230,9 +247,13 @@ class Files(Source[dict[str, Any]], replay="position"):
             worst = refused[0]
             place = worst.place
             raise Failed.of(
-                worst.code, worst.message, file=place["file"], line=place["line"], details=place,
+                worst.code,
+                worst.message,
+                file=place["file"],
+                line=place["line"],
+                details=place,
                 fix="correct the line, or let `on_bad: reject` send such lines to the dead letters",
-            )  # fmt: skip
+            )
         return refused
 
     def _waits(self, lines: Lines, listed: Listed, offset: int, seen: dict[str, Any]) -> bool:
@@ -289,10 +310,14 @@ class Files(Source[dict[str, Any]], replay="position"):
         missing = [name for name in self.columns or () if name not in schema.names]
         if missing and self.schema:
             raise ConfigError.of(
-                "files.unknown_column", f"there is no column `{missing[0]}`", pointer="/columns",
-                cause=f"the columns are {', '.join(f'`{name}`' for name in schema.names)}", fix="correct `columns`",
-            )  # fmt: skip
-        chosen = [schema.field(n) if n in schema.names else pa.field(n, pa.null()) for n in self.columns or schema.names]
+                "files.unknown_column",
+                f"there is no column `{missing[0]}`",
+                pointer="/columns",
+                cause=f"the columns are {', '.join(f'`{name}`' for name in schema.names)}",
+                fix="correct `columns`",
+            )
+        wanted = self.columns or schema.names
+        chosen = [schema.field(name) if name in schema.names else pa.field(name, pa.null()) for name in wanted]
         read = [item for item in chosen if columns is None or item.name in columns]
         return pa.schema(read or chosen[:1])
 

@@ -16,8 +16,8 @@ from dataflare_std.files.staging import write_failed
 class TargetLock:
     """Holds the lock file of a target from creation to ``release``.
 
-    A flow that lost its lease may still hold it (a frozen process): the same step with a newer fencing token then puts a
-    lock file of its own in that place, and the old holder finds out before it publishes anything. Raises Failed
+    A flow that lost its lease may still hold it (a frozen process): the same step with a newer fencing token then puts
+    a lock file of its own in that place, and the old holder finds out before it publishes anything. Raises Failed
     (``sink.in_use``) where another flow holds it.
     """
 

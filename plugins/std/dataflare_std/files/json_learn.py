@@ -1,0 +1,90 @@
+"""The columns of JSON lines, learned from a sample."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dataflare_std.files.json_values import BadValue, fields_of_structure, merged, structure_in
+from dataflare_std.files.parsing import binary_lines
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SMALL_SAMPLE = 128 << 10
+_VAST = re.compile(rb"[:,\[\s]-?\d{20}")
+"""A whole number that DuckDB takes for a floating one, which would cost its column the last digits."""
+
+
+def learn(sample: bytes) -> list[pa.Field]:
+    """The columns of a sample of whole lines."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    raw = binary_lines(sample.removeprefix(b"\xef\xbb\xbf"))
+    try:
+        lines = raw.cast(pa.string())
+    except pa.ArrowInvalid:
+        text = [line.decode("utf-8", "replace") for line in raw.to_pylist()]
+        lines = pa.array(text, pa.string())
+    lines = lines.filter(pc.not_equal(lines, ""))
+    if len(sample) <= _SMALL_SAMPLE or _VAST.search(sample):
+        return fields_of_structure(structure_in_lines(lines.to_pylist()))
+    import duckdb
+
+    with duckdb.connect(config={"threads": 1}) as connection:
+        structure = _structure_by_duckdb(connection, lines)
+    if '"JSON"' in json.dumps(structure):
+        structure = structure_in_lines(lines.to_pylist())
+    return fields_of_structure(structure)
+
+
+def structure_in_lines(lines: list[str]) -> Mapping[str, Any]:
+    """Keys and types of all objects among the lines; a few odd values do not decide a type."""
+    found = []
+    for line in lines:
+        try:
+            value = loaded(line)
+        except BadValue:
+            continue
+        if isinstance(value, dict) and value:
+            found.append(structure_in(value))
+    structure = merged(found)
+    return structure if isinstance(structure, dict) else {}
+
+
+def _structure_by_duckdb(connection: Any, lines: pa.StringArray) -> Mapping[str, Any]:
+    """Keys and types of all objects among the lines, as DuckDB names them; lines that hold none are passed over."""
+    import pyarrow as pa
+
+    query = "json_group_structure(case when try(json_type(line)) = 'OBJECT' then line::json end)"
+    found = connection.from_arrow(pa.table({"line": lines})).aggregate(query).fetchall()[0][0]
+    structure = json.loads(found) if found else {}
+    return structure if isinstance(structure, dict) else {}
+
+
+class Malformed(BadValue):
+    """A line that Python's parser does not take."""
+
+
+def loaded(line: str) -> Any:
+    """The JSON value of a line. Raises BadValue (``files.bad_json``)."""
+    try:
+        return json.loads(line, object_pairs_hook=_without_doubles)
+    except json.JSONDecodeError as error:
+        raise Malformed("files.bad_json", f"not JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise BadValue("files.bad_json", "not JSON: too many levels") from error
+    except ValueError as error:
+        raise BadValue("files.bad_json", f"not JSON: {error}") from error
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise BadValue("files.bad_json", f"the key `{double}` stands twice in one object")
+    return found
