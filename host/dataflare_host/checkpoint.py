@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Json = Any
 FORMAT = 1
@@ -96,9 +96,11 @@ class Checkpoint:
         return cls(**given)
 
 
-@dataclass(frozen=True)
-class StateChange:
-    """One key's new value (canonical JSON bytes) in the state ``name`` of a step; None: forget. ``expires``: epoch seconds."""
+class StateChange(NamedTuple):
+    """One key's new value (canonical JSON bytes) in the state ``name`` of a step; None: forget. ``expires``: epoch seconds.
+
+    A tuple, because an epoch may have a million of them.
+    """
 
     step: str
     name: str

@@ -21,10 +21,20 @@ from dataflare.errors import StateError
 from dataflare_host.checkpoint import StateChange
 from dataflare_host.layout import KEY_GROUPS
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 TIMERS = "#timers"
 KEY_SCHEMA = "#key-schema"
 Json = Any
 Value = tuple[Json, float | None]
+
+
+def _json(value: Json) -> bytes:
+    """Canonical JSON; the short way for what dedupe and counters keep, of which an epoch may change a million."""
+    if value is True:
+        return b"true"
+    if type(value) is int:
+        return b"%d" % value
+    return _encode(value).encode()
 
 
 def group_of(key: bytes) -> int:
@@ -103,7 +113,7 @@ class KeyedState:
             held = self._values.get(name, {})
             for key in dirty:
                 value, expires = held.get(key, (None, None))
-                data = None if key not in held else json.dumps(value, separators=(",", ":")).encode()
+                data = None if key not in held else _json(value)
                 made.append(StateChange(self.step, name, group_of(key), key, data, expires))
         self._dirty.clear()
         return made
