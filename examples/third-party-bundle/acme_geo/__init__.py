@@ -1,0 +1,1 @@
+"""Distances and daily tracks of moving things."""

@@ -1,0 +1,110 @@
+"""Every example runs as its README says and gives the rows in its ``expected/`` folder."""
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> Callable[[str], Path]:
+    """A fresh copy of an example."""
+
+    def copy(name: str) -> Path:
+        made = tmp_path / name
+        shutil.copytree(EXAMPLES / name, made, ignore=shutil.ignore_patterns("out", ".dataflare", "*.db"))
+        return made
+
+    return copy
+
+
+@pytest.fixture
+def dataflare() -> Run:
+    """Runs the command line in a folder; the last line of its JSON."""
+
+    def run(folder: Path, *words: str, path: Path | None = None) -> Any:
+        variables = {**os.environ, "DATAFLARE_CACHE": str(folder / ".cache")}
+        if path is not None:
+            variables["PYTHONPATH"] = str(path)
+        command = [sys.executable, "-m", "dataflare_host", *words, "--json"]
+        done = subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def rows_in(*files: Path) -> list[Any]:
+    """The rows of files of JSON lines."""
+    return [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+
+
+def in_order(rows: list[Any]) -> list[Any]:
+    return sorted(rows, key=lambda row: json.dumps(row, sort_keys=True))
+
+
+def test_every_example_is_tested() -> None:
+    tested = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
+    assert {flow.parent.name for flow in EXAMPLES.glob("*/flow.yaml")} <= tested
+
+
+def test_python_source(example: Any, dataflare: Run) -> None:
+    folder = example("python-source")
+    told = dataflare(folder, "run", "flow.yaml")
+    assert (told["status"], told["guarantee"]) == ("finished", "exactly_once")
+    assert told["rows"] == {"read": 100, "written": 98, "rejected": 2, "dropped": 0}
+    written = rows_in(*(folder / "out" / "ledger").glob("*.jsonl"))
+    assert in_order(written) == in_order(rows_in(folder / "expected" / "ledger.jsonl"))
+    assert dataflare(folder, "run", "flow.yaml")["nothing_new"]
+
+
+def test_dedupe_validate(example: Any, dataflare: Run) -> None:
+    folder = example("dedupe-validate")
+    assert dataflare(folder, "run", "flow.yaml")["status"] == "finished"
+    assert in_order(rows_in(folder / "out" / "clean.jsonl")) == in_order(rows_in(folder / "expected" / "clean.jsonl"))
+    letters = [
+        {key: each[key] for key in ("step", "code", "waiting")}
+        for each in dataflare(folder, "dlq", "list", "flow.yaml")
+    ]
+    assert in_order(letters) == in_order(json.loads((folder / "expected" / "letters.json").read_text("utf-8")))
+    flow = folder / "flow.yaml"
+    flow.write_text(flow.read_text("utf-8").replace("temperature < 60", "temperature < 80"), "utf-8")
+    dataflare(folder, "dlq", "replay", "flow.yaml", "--code", "too_hot")
+    after = rows_in(folder / "expected" / "after-replay.jsonl")
+    assert in_order(rows_in(folder / "out" / "clean.jsonl")) == in_order(after)
+
+
+def test_third_party_bundle(example: Any, dataflare: Run, tmp_path: Path) -> None:
+    folder, wheels, installed = example("third-party-bundle"), tmp_path / "wheels", tmp_path / "installed"
+    wheels.mkdir()
+    build = "import sys; from flit_core import buildapi; buildapi.build_wheel(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", build, str(wheels)], cwd=folder, check=True, timeout=120)
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", str(installed)]
+    quiet = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run([*pip, *map(str, wheels.iterdir())], check=True, timeout=120, env=quiet)
+    shutil.rmtree(folder / "acme_geo")
+
+    told = dataflare(folder, "run", "flow.yaml", path=installed)
+    assert (told["status"], told["rows"]["written"], told["rows"]["rejected"]) == ("finished", 6, 1)
+    with sqlite3.connect(folder / "ships.db") as connection:
+        connection.row_factory = sqlite3.Row
+        tracks = [dict(row) for row in connection.execute("select * from tracks")]
+    assert in_order(tracks) == in_order(json.loads((folder / "expected" / "tracks.json").read_text("utf-8")))
+    points = ("from_=[52.52, 13.405]", "to=[48.857, 2.352]")
+    assert dataflare(folder, "tool", "call", "acme-geo/distance", *points, path=installed) == 877.452
+
+    tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"]
+    done = subprocess.run(
+        tests, cwd=folder, env={**quiet, "PYTHONPATH": str(installed)}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout
