@@ -97,9 +97,11 @@ class Builder:
             self.books[step.name].restore_watermarks(self._watermarks(step.name))
         reads = self._reads(step)
         self._source_schemas(step, reads.columns)
+        agreed = {output: schema for (name, output), schema in self.schemas.items() if name == step.name}
+        driver.schemas = {"" if output == MAIN else output: schema for output, schema in agreed.items()}
         gate = SchemaGate(
             step.name,
-            {output: schema for (name, output), schema in self.schemas.items() if name == step.name},
+            agreed,
             str(
                 self.session.option("schema_rules", {}).get(step.name)
                 or self.session.option("on_schema_change", "evolve")

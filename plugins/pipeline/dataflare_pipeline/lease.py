@@ -32,12 +32,12 @@ class Lease:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def acquire(self, cancelled: threading.Event, patience: float = PATIENCE) -> int:
+    def acquire(self, cancelled: threading.Event) -> int:
         """Take the lease; the new token. Raises StateError ``run.already_running`` if somebody alive holds it."""
         while True:
             info = self._store.lease_info(self.flow, self.region)
             if info is not None and not info.released and not is_dead(info):
-                self._watch(info, cancelled, patience)
+                self._watch(info, cancelled)
             try:
                 self.token = self._store.lease(self.flow, self.region, this_process(), info.token if info else 0)
             except Fenced:
@@ -46,8 +46,8 @@ class Lease:
             self._thread.start()
             return self.token
 
-    def _watch(self, info: LeaseInfo, cancelled: threading.Event, patience: float) -> None:
-        until = time.monotonic() + patience
+    def _watch(self, info: LeaseInfo, cancelled: threading.Event) -> None:
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             if cancelled.wait(BEAT / 10):
                 raise StateError.of("run.cancelled", "stopped while waiting for the lease")
