@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dataflare import Batch, Idle, Sink, Source, Split
 from dataflare_host import Flow
 from dataflare_host.kinds import Store

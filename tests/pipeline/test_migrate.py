@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from dataflare import Batch, Processor, Source, Split, State, sink
 from dataflare.state import state
 from dataflare_host import Flow
