@@ -138,10 +138,10 @@ class Source(
         return (Split("all"),)
 
     def read(self, *args: Any, **kwargs: Any) -> Any:
-        """``(split, position, demand, columns, ctx)`` → yields rows, ``(rows, position)`` or ``Idle``; return: the split ends.
+        """``(split, position, demand, columns, schema, ctx)`` → yields rows, ``(rows, position)`` or ``Idle``.
 
-        ``position`` is passed only where there is one, so the parameter's default is the start. ``columns``: the only
-        ones that anybody downstream reads, or None for all.
+        Return: the split ends. ``position`` is passed only where there is one, so the parameter's default is the start.
+        ``columns``: the only ones that anybody downstream reads, or None for all. ``schema``: what was planned, or None.
         """
         raise NotImplementedError
 

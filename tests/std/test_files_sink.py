@@ -21,6 +21,7 @@ from dataflare.errors import ConfigError, DataflareError, Fenced
 from dataflare.json_rows import to_json_rows
 from dataflare.split import Resume
 from dataflare_std.files.sink import Files
+from dataflare_std.files.staging import Staged
 
 TARGETS = {
     "jsonl": {"path": "out.jsonl"},
@@ -203,7 +204,8 @@ class Dying:
 
 def disturbed_run(base: Path, target: str, epochs: list[list[int]], crashes: list[int]) -> SinkDriver:
     """What an engine does, dying as asked; gives the last driver."""
-    decided, tokens, unsettled, fence = 0, {}, False, 0
+    tokens: dict[str, Any] = {}
+    decided, unsettled, fence = 0, False, 0
     while True:
         fence += 1
         after = crashes.pop(0) if crashes else 0
@@ -298,7 +300,7 @@ def test_a_folder_file_is_followed_by_the_next_when_full(tmp_path: Path) -> None
 
 def test_only_the_configured_columns_are_written(tmp_path: Path) -> None:
     component = Files(path="out.csv", columns=["t"])
-    assert component.needs(SCHEMA) == {"t"}
+    assert component.needs(SCHEMA) == frozenset({"t"})
     driver = driver_for(component, Context(base=tmp_path))
     assert isinstance(driver, SinkDriver)
     driver.plan(SCHEMA)
@@ -347,14 +349,10 @@ def test_a_full_disk_is_said_so_and_the_epoch_can_be_written_again(
 
 
 def test_a_device_that_is_full_refuses_rows(tmp_path: Path) -> None:
-    full = tmp_path / "full"
-    full.mkdir()
-    from dataflare_std.files.staging import Staged
-
-    stage = Staged(full / "x", "jsonl")
+    (tmp_path / "full").symlink_to("/dev/full")
+    stage = Staged(tmp_path / "x", "jsonl")
     stage._file.close()
-    stage._file = open("/dev/full", "wb", buffering=0)
-    with pytest.raises(DataflareError) as error:
+    with (tmp_path / "full").open("wb", buffering=0) as stage._file, pytest.raises(DataflareError) as error:
         stage.write(Batch.of(rows(1)).arrow)
     stage.drop()
     assert error.value.code == "files.disk_full"

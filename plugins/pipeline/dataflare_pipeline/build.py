@@ -98,7 +98,7 @@ class Builder:
         reads = self._reads(step)
         self._source_schemas(step, reads.columns)
         agreed = {output: schema for (name, output), schema in self.schemas.items() if name == step.name}
-        driver.schemas = {"" if output == MAIN else output: schema for output, schema in agreed.items()}
+        driver.agreed = agreed.get(MAIN)
         gate = SchemaGate(
             step.name,
             agreed,
@@ -174,6 +174,9 @@ class Builder:
     def open(self, chain: ChainPlan, lane: Lane) -> None:
         """Plan, open and restore everything in the lane. In the lane's thread."""
         if isinstance(lane, SourceLane):
+            agreed = self.schemas.get((lane.step, MAIN))
+            if agreed is not None and not isinstance(lane, ReplayLane):
+                lane.driver.schemas[""] = agreed
             lane.driver.open(self._resume(lane.step, lane.number))
         if isinstance(lane, SinkLane):
             self._open_sink(lane)

@@ -37,6 +37,8 @@ class SourceDriver(Driver):
         self._being_read: WeakSet[Generator[Reading]] = WeakSet()
         self.schemas: dict[str, Schema] = {}
         """Stream → schema that rows without types of their own are read as; set by ``plan``, or by the engine."""
+        self.agreed: Schema | None = None
+        """What ``read`` is told of the main stream's schema: as planned, grown by what was agreed on since."""
 
     @property
     def replay(self) -> str:
@@ -105,7 +107,8 @@ class SourceDriver(Driver):
     def _readings(
         self, split: Split, position: Json | NoPosition, demand: Demand, columns: frozenset[str] | None
     ) -> Generator[Reading]:
-        result = self.start("read", split=split, demand=demand, columns=columns, **self._at(position))
+        given = {"split": split, "demand": demand, "columns": columns, "schema": self.agreed}
+        result = self.start("read", **given, **self._at(position))
         refused: list[Refused] = []
         for item in self._given(result, demand):
             if isinstance(item, Refused):

@@ -16,11 +16,21 @@ SHOWN = 64 * 1024
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file: ``data`` without the rest of a cut line, from byte ``start`` to ``end``."""
+    """Whole lines of a file, from byte ``start`` to ``end``; ``read`` may hold more, which is the next block's."""
 
-    data: bytes
+    read: bytes
     start: int
     end: int
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the lines, not copied."""
+        return memoryview(self.read)[: self.end - self.start]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the lines."""
+        return self.read[: self.end - self.start]
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ class Lines:
                 return self._too_long(data, offset)
         if cut > self.limit + 1 and data.find(b"\n", 0, self.limit + 1) < 0:
             return self._too_long(data, offset)
-        return Block(data[:cut] if cut < len(data) else data, offset, offset + cut)
+        return Block(data, offset, offset + cut)
 
     def _cut(self, data: bytes, offset: int, fresh: int) -> int | None:
         """How much of ``data`` are whole lines that start in the range; None: the first line goes on.
@@ -145,5 +155,5 @@ class QuotedLines(Lines):
     def _too_long(self, data: bytes, offset: int) -> Block | TooLong | None:
         newline = data.find(b"\n", 0, self.limit + 1)
         if newline >= 0:
-            return Block(data[: newline + 1], offset, offset + newline + 1)
+            return Block(data, offset, offset + newline + 1)
         return super()._too_long(data, offset)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.files.json_values import BadValue, fields_of_structure, merged, structure_in
@@ -32,13 +34,34 @@ def learn(sample: bytes) -> list[pa.Field]:
     lines = lines.filter(pc.not_equal(lines, ""))
     if len(sample) <= _SMALL_SAMPLE or _VAST.search(sample):
         return fields_of_structure(structure_in_lines(lines.to_pylist()))
-    import duckdb
-
-    with duckdb.connect(config={"threads": 1}) as connection:
-        structure = _structure_by_duckdb(connection, lines)
+    parser = connection()
+    try:
+        structure = _structure_by_duckdb(parser, lines)
+    finally:
+        parser.close()
     if '"JSON"' in json.dumps(structure):
         structure = structure_in_lines(lines.to_pylist())
     return fields_of_structure(structure)
+
+
+def connection() -> Any:
+    """A connection of its own to the process's parser; its queries run in the calling thread."""
+    return _database().cursor()
+
+
+@cache
+def _database() -> Any:
+    import duckdb
+
+    database = duckdb.connect(config={"threads": 1})
+    atexit.register(_forget)
+    return database
+
+
+def _forget() -> None:
+    """Let go of the parser before the interpreter does, which would complain."""
+    _database().close()
+    _database.cache_clear()
 
 
 def structure_in_lines(lines: list[str]) -> Mapping[str, Any]:
@@ -55,12 +78,12 @@ def structure_in_lines(lines: list[str]) -> Mapping[str, Any]:
     return structure if isinstance(structure, dict) else {}
 
 
-def _structure_by_duckdb(connection: Any, lines: pa.StringArray) -> Mapping[str, Any]:
+def _structure_by_duckdb(parser: Any, lines: pa.StringArray) -> Mapping[str, Any]:
     """Keys and types of all objects among the lines, as DuckDB names them; lines that hold none are passed over."""
     import pyarrow as pa
 
     query = "json_group_structure(case when try(json_type(line)) = 'OBJECT' then line::json end)"
-    found = connection.from_arrow(pa.table({"line": lines})).aggregate(query).fetchall()[0][0]
+    found = parser.from_arrow(pa.table({"line": lines})).aggregate(query).fetchall()[0][0]
     structure = json.loads(found) if found else {}
     return structure if isinstance(structure, dict) else {}
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.files.columns import grown
-from dataflare_std.files.json_learn import Malformed, loaded, structure_in_lines
+from dataflare_std.files.json_learn import Malformed, connection, loaded, structure_in_lines
 from dataflare_std.files.json_values import BadValue, bad, converter, fields_of_structure
 from dataflare_std.files.json_wire import (
     arrow_wire,
@@ -24,9 +25,10 @@ from dataflare_std.files.json_wire import (
     wire,
     wired_schema,
 )
-from dataflare_std.files.parsing import Parsed, Place, binary_lines, cast_strictly, refusal, starts_of
+from dataflare_std.files.parsing import Parsed, Place, binary_lines, cast_strictly, refusal, starts_of, whole_lines
 
 if TYPE_CHECKING:
+    import polars
     import pyarrow as pa
 
     from dataflare.split import Refused
@@ -44,7 +46,6 @@ class JsonLines:
     def __init__(self, schema: pa.Schema, *, fixed: bool) -> None:
         self.schema = schema
         self.fixed = fixed
-        self._connected: Any = None
         self._sparse = 0
         self._project = ""
         self._wired: pa.Schema = schema
@@ -52,32 +53,37 @@ class JsonLines:
 
     def close(self) -> None:
         """Let go of the parser."""
-        if self._connected is not None:
-            self._connected.close()
+        if "_connection" in vars(self):
+            self._connection.close()
 
-    @property
+    @cached_property
     def _connection(self) -> Any:
-        if self._connected is None:
-            import duckdb
-
-            self._connected = duckdb.connect(config={"threads": 1})
-        return self._connected
+        return connection()
 
     def parse(self, place: Place) -> Parsed:
         """The rows of a block in ``self.schema``."""
-        data = place.block.data
-        raw = binary_lines(data)
+        view = place.block.view
+        if len(view) > _SMALL and self._sparse < _GIVE_UP_STRICT:
+            rows = self._at_once(view)
+            if rows is not None:
+                return Parsed(rows)
+        raw = binary_lines(place.block.data)
         refused: list[Refused] = []
         lines, origin = self._text(raw, place, refused)
-        if len(data) <= _SMALL:
-            return self._small(lines, origin, raw, place, refused)
-        if self._sparse < _GIVE_UP_STRICT and not refused:
-            rows = self._strict(lines)
-            if rows is not None and self._complete(rows, data):
-                return Parsed(rows)
-        return self._careful(lines, origin, raw, place, refused)
+        read = self._careful if len(view) > _SMALL else self._small
+        return read(lines, origin, raw, place, refused)
 
     # --- the usual block -----------------------------------------------------------------------
+
+    def _at_once(self, view: memoryview) -> pa.RecordBatch | None:
+        """The rows of a block in which nothing is odd, else None. Nothing of the block is copied before the parse."""
+        import polars
+        import pyarrow as pa
+
+        octets = polars.Series(pa.UInt8Array.from_buffers(pa.uint8(), len(view), [None, pa.py_buffer(view)]))
+        lines = whole_lines(view, octets)
+        rows = None if lines is None else self._strict(lines)
+        return rows if rows is not None and self._complete(rows, octets) else None
 
     def _rewire(self) -> None:
         self._wired = wired_schema(self.schema)
@@ -112,14 +118,10 @@ class JsonLines:
             return None
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
-    def _complete(self, rows: pa.RecordBatch, data: bytes) -> bool:
+    def _complete(self, rows: pa.RecordBatch, octets: polars.Series) -> bool:
         """False if some line may be no object, or hold more keys than were read."""
-        import polars
-        import pyarrow as pa
-
         if self.fixed:
             return not may_hold_empty_row(rows)
-        octets = polars.Series(pa.UInt8Array.from_buffers(pa.uint8(), len(data), [None, pa.py_buffer(data)]))
         quote, following = octets[:-1] == 0x22, octets[1:]
         keys = (quote & (following == 0x3A)).sum()
         apart = (quote & ((following == 0x20) | (following == 0x09) | (following == 0x0D))).any()

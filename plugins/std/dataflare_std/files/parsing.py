@@ -10,6 +10,7 @@ from dataflare.split import Refused
 from dataflare_std.files.blocks import SHOWN, Block
 
 if TYPE_CHECKING:
+    import polars
     import pyarrow as pa
 
 
@@ -51,6 +52,21 @@ def binary_lines(data: bytes) -> pa.BinaryArray:
     whole = pa.BinaryArray.from_buffers(pa.binary(), 1, [None, offsets.buffers()[1], pa.py_buffer(data)])
     lines = pc.split_pattern(whole, b"\n").values
     return lines.slice(0, len(lines) - 1) if data.endswith(b"\n") else lines
+
+
+def whole_lines(view: memoryview, octets: polars.Series) -> pa.StringArray | None:
+    """The lines of a block, newlines included and nothing copied; None if some byte is not UTF-8."""
+    import pyarrow as pa
+
+    data = pa.py_buffer(view)
+    ends = ((octets == 0x0A).arg_true() + 1).to_arrow().cast(pa.int32())
+    tail = [] if len(ends) and ends[-1].as_py() == len(view) else [len(view)]
+    offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends, pa.array(tail, pa.int32())])
+    lines = pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, offsets.buffers()[1], data])
+    try:
+        return lines.cast(pa.string())
+    except pa.ArrowInvalid:
+        return None
 
 
 def starts_of(lines: pa.BinaryArray) -> list[int]:

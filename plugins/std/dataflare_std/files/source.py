@@ -148,8 +148,16 @@ class Files(Source[dict[str, Any]], replay="position"):
             reader.close()
 
     def read(
-        self, split: Split, demand: Demand, columns: frozenset[str] | None, ctx: Context, position: Json = None
+        self,
+        split: Split,
+        demand: Demand,
+        columns: frozenset[str] | None,
+        ctx: Context,
+        position: Json = None,
+        schema: Schema | None = None,
     ) -> Iterator[Any]:
+        if self._learned is None and schema is not None and len(schema):
+            self._learned = schema.arrow
         at = dict(position or split.start)
         listed = Listed(split.data["file"], ctx.path(split.data["file"]), 0)
         if self._format(listed) == "parquet":
