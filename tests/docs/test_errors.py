@@ -1,0 +1,67 @@
+"""Every problem code of the source has its line in docs/errors.md, and every line there has a code."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = (
+    "sdk/dataflare",
+    "host/dataflare_host",
+    *(f"plugins/{name}" for name in ("pipeline", "standalone", "state", "std")),
+)
+WORDS = frozenset(
+    "batch cli config files flow generate internal json keys permission plan plugin profile resource run schema "
+    "secret sink source sql state stdio step testing window".split()
+)
+NOT_CODES = re.compile(
+    r"(state|dlq)\.(inspect|reset|resolve|list|show|drop|replay)|(flow\.(run|started|stop))|secret\.read|plugin\.swap"
+)
+"""Names of commands, actions and events, which look alike."""
+BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}
+"""Codes that the source puts together."""
+CODE = re.compile(r"[a-z]+(\.[a-z0-9_]+)+\Z")
+
+
+def codes_in(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "refuse":
+            short = node.args[0]  # the manifest reader says `api` for `plugin.api`
+            if isinstance(short, ast.Constant) and isinstance(short.value, str) and "." not in short.value:
+                yield f"plugin.{short.value}"
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            text = node.value
+            if text in BEGINNINGS:
+                yield from (text + end for end in BEGINNINGS[text])
+            elif text == "commit_pending" or (CODE.match(text) and text.partition(".")[0] in WORDS):
+                yield text
+
+
+@pytest.fixture(scope="module")
+def source() -> dict[str, str]:
+    """Code → a file that has it."""
+    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    found = {
+        code: str(file.relative_to(ROOT)) for file in files for code in codes_in(ast.parse(file.read_text("utf-8")))
+    }
+    return {code: file for code, file in found.items() if not NOT_CODES.match(code)}
+
+
+@pytest.fixture(scope="module")
+def page() -> list[str]:
+    return re.findall(r"^\| `([a-z0-9_.]+)` \| .+ \| .+ \|$", (ROOT / "docs" / "errors.md").read_text("utf-8"), re.M)
+
+
+def test_every_code_is_documented(source: dict[str, str], page: list[str]) -> None:
+    assert {code: file for code, file in source.items() if code not in page} == {}
+
+
+def test_every_documented_code_is_in_the_source(source: dict[str, str], page: list[str]) -> None:
+    assert [code for code in page if code not in source] == []
+
+
+def test_each_is_documented_once(page: list[str]) -> None:
+    assert len(page) == len(set(page))
