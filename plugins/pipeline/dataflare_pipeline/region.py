@@ -239,6 +239,9 @@ class RegionRun:
         next_epoch = time.monotonic() + self._interval()
         while True:
             why = self._wait(builder, next_epoch)
+            if why == "end" and self.checkpoint.finished and not self._news(builder):
+                self.nothing_new = True  # a source had to look for new splits before this could be told
+                return "finished"
             if why in ("stop", "again"):
                 self._quiet(sources)
             last = why == "end" or (why == "stop" and self.session.final.is_set())
