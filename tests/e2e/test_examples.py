@@ -14,6 +14,10 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Run = Callable[..., Any]
+BY_CARRIER = """
+    select carrier, count(*) as flights, sum(arr_delay) as delay, sum(distance) as miles, sum(made_up) as made_up
+    from flights group by carrier order by carrier
+"""
 
 
 @pytest.fixture
@@ -56,6 +60,19 @@ def in_order(rows: list[Any]) -> list[Any]:
 def test_every_example_is_tested() -> None:
     tested = {name.removeprefix("test_").replace("_", "-") for name in globals() if name.startswith("test_")}
     assert {flow.parent.name for flow in EXAMPLES.glob("*/flow.yaml")} <= tested
+
+
+def test_quickstart(example: Any, dataflare: Run) -> None:
+    folder = example("quickstart")
+    told = dataflare(folder, "run", "flow.yaml")
+    assert (told["status"], told["guarantee"]) == ("finished", "exactly_once")
+    assert told["rows"] == {"read": 6099, "written": 6364, "rejected": 56, "dropped": 0}
+    assert in_order(rows_in(folder / "out" / "late.jsonl")) == in_order(rows_in(folder / "expected" / "late.jsonl"))
+    with sqlite3.connect(folder / "out" / "flights.db") as connection:
+        connection.row_factory = sqlite3.Row
+        carriers = [dict(row) for row in connection.execute(BY_CARRIER)]
+    assert carriers == json.loads((folder / "expected" / "carriers.json").read_text("utf-8"))
+    assert dataflare(folder, "run", "flow.yaml")["nothing_new"]
 
 
 def test_python_source(example: Any, dataflare: Run) -> None:
