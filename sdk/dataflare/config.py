@@ -7,8 +7,11 @@ Models are built at first need, so that declaring components costs nothing.
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dataflare.config_problems import problems_of
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from dataflare.component import Component
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_BUILDING = threading.RLock()
 
 
 def configure(instance: Component, config: Mapping[str, Any]) -> None:
@@ -121,7 +125,8 @@ def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]
     settings = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=(), defer_build=False)
     made: dict[str, Any] = {_member(name): _model_field(known) for name, known in fields.items()}
     try:
-        return create_model(cls.__name__, __config__=settings, __module__=cls.__module__, **made)
+        with _no_pydantic_plugins():
+            return create_model(cls.__name__, __config__=settings, __module__=cls.__module__, **made)
     except (PydanticUserError, NameError, TypeError) as error:
         raise ConfigError.of(
             "plugin.config_type",
@@ -129,6 +134,22 @@ def _model(cls: type[Component], fields: Mapping[str, Field]) -> type[BaseModel]
             cause=str(error).partition("\n")[0],
             fix="use plain types, dataclasses, models, or the words of dataflare.types",
         ) from error
+
+
+@contextmanager
+def _no_pydantic_plugins() -> Iterator[None]:
+    """Keep pydantic from scanning all installed metadata for plugins of its own: that takes longer than our models."""
+    word = "PYDANTIC_DISABLE_PLUGINS"
+    with _BUILDING:
+        before = os.environ.get(word)
+        os.environ[word] = "__all__"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[word]
+            else:
+                os.environ[word] = before
 
 
 def _member(name: str) -> str:

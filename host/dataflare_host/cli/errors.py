@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import traceback
 
 import click
@@ -59,6 +58,8 @@ def _see_help(error: click.ClickException) -> str | None:
 
 
 def _written(error: Exception) -> str:
+    import tempfile
+
     with tempfile.NamedTemporaryFile("w", prefix="dataflare-", suffix=".log", delete=False, encoding="utf-8") as file:
         traceback.print_exception(error, file=file)
         return file.name

@@ -1,7 +1,10 @@
-"""The host of this process, which every command shares."""
+"""The host of this process, which every command shares, and how it starts fast."""
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -15,3 +18,14 @@ def the_host() -> Host:
     from dataflare_host.app import Host
 
     return Host.start()
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """No garbage collection in here: what is imported stays, and looking it through is a fifth of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

@@ -14,7 +14,7 @@ import click
 
 from dataflare_host.cli.errors import FAILED, exit_code, problems_of
 from dataflare_host.cli.output import as_text, duration, emit, json_option, show_problems, show_warnings, tell
-from dataflare_host.cli.process import the_host
+from dataflare_host.cli.process import starting, the_host
 
 if TYPE_CHECKING:
     from dataflare_host.kinds import Outcome
@@ -57,7 +57,8 @@ def run(
     _log_to_stderr(log_level)
     plan: Plan | None = None
     try:
-        plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
+        with starting():
+            plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
         show_warnings(plan.options.get("warnings", ()))
         if plan_only:
             emit(plan.as_json())
