@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflare import Context
+from dataflare import Context, Schema
 from dataflare.drive import NO_POSITION, SourceDriver, driver_for
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.split import Demand, Refused, Resume, Split
@@ -53,8 +53,9 @@ def read_split(driver: SourceDriver, split: Split, position: Any, seen: Seen, co
             seen.positions.append((split, json.loads(json.dumps(reading.position)), len(seen.rows)))
 
 
-def read(base: Path, read_columns: Any = None, **config: Any) -> Seen:
+def read(base: Path, read_columns: Any = None, agreed: Schema | None = None, **config: Any) -> Seen:
     driver, seen = opened(base, **config), Seen()
+    driver.agreed = agreed
     try:
         for splits, _ in driver.splits(None, frozenset()):
             for split in splits:
@@ -197,6 +198,16 @@ def big(*odd: bytes) -> bytes:
     return b"\n".join([*plain[:3000], *odd, *plain[3000:]]) + b"\n"
 
 
+def read_after_planning(base: Path, odd: list[bytes], **config: Any) -> Seen:
+    """The schema was agreed on before the odd lines came."""
+    (base / "a.jsonl").write_bytes(big())
+    driver = opened(base, path="a.jsonl")
+    [planned] = (driver.plan() or {}).values()
+    driver.close()
+    (base / "a.jsonl").write_bytes(big(*odd))
+    return read(base, path="a.jsonl", agreed=planned, **config)
+
+
 def test_large_numbers_and_text_are_kept_exactly(tmp_path: Path) -> None:
     rows = [{"n": 2**63 - 1 - n, "t": f"2026-01-01T00:00:0{n % 10}+02:00", "z": f"0{n}"} for n in range(3000)]
     (tmp_path / "a.jsonl").write_bytes(lines(*rows))
@@ -205,8 +216,7 @@ def test_large_numbers_and_text_are_kept_exactly(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("odd", [b'{"n":1.5,"t":"x","o":{"p":1},"l":[1]}', b'{"n":1e3,"t":"x","o":{"p":1},"l":[1]}'])
 def test_a_fraction_in_a_column_of_whole_numbers_widens_it_and_is_not_rounded(tmp_path: Path, odd: bytes) -> None:
-    (tmp_path / "a.jsonl").write_bytes(big(odd))
-    seen = read(tmp_path, path="a.jsonl", block=65536)
+    seen = read_after_planning(tmp_path, [odd], block=65536)
     assert seen.rows[3000]["n"] == json.loads(odd)["n"]
     assert len(seen.rows) == 6001
     assert seen.refused == []
@@ -224,8 +234,7 @@ def test_a_fraction_in_a_column_of_whole_numbers_widens_it_and_is_not_rounded(tm
 def test_a_key_that_appears_late_becomes_a_column(
     tmp_path: Path, odd: bytes, path: tuple[str, ...], value: Any
 ) -> None:
-    (tmp_path / "a.jsonl").write_bytes(big(odd))
-    seen = read(tmp_path, path="a.jsonl", block=65536)
+    seen = read_after_planning(tmp_path, [odd], block=65536)
     found: Any = seen.rows[3000]
     for name in path:
         found = found[name]
@@ -253,6 +262,10 @@ def test_a_key_that_appears_late_becomes_a_column(
         (b'{"o":{"p":"x"}}', "files.bad_type"),
         (b'{"l":5}', "files.bad_type"),
         (b'{"l":[1,"x"]}', "files.bad_type"),
+        (b'{"n":"12","t":"x","o":{"p":1},"l":[1]}', "files.bad_type"),
+        (b'{"n":1,"t":"x","o":{"p":"1"},"l":[1]}', "files.bad_type"),
+        (b'{"n":1,"t":"x","o":{"p":1},"l":5}', "files.bad_type"),
+        (b'{"n":1,"t":"x","o":{"p":1},"l":["x"]}', "files.bad_type"),
     ],
 )
 @pytest.mark.parametrize("block", [4096, 1 << 20])
@@ -260,8 +273,7 @@ def test_a_bad_line_is_refused_with_its_place_and_no_other_row_is_touched(
     tmp_path: Path, odd: bytes, code: str, block: int
 ) -> None:
     data = big(odd)
-    (tmp_path / "a.jsonl").write_bytes(data)
-    seen = read(tmp_path, path="a.jsonl", block=block)
+    seen = read_after_planning(tmp_path, [odd], block=block)
     assert [row["n"] for row in seen.rows] == list(range(6000))
     [refused] = seen.refused
     assert (refused.code, refused.raw) == (code, odd[:65536])
@@ -276,8 +288,8 @@ def test_absent_keys_are_null_and_trailing_commas_and_blank_lines_do_not_matter(
 
 
 def test_text_keeps_other_values_as_their_json(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_bytes(big(b'{"n":1,"t":{"a":[1,2.5]},"o":{"p":1},"l":[1]}', b'{"n":1,"t":7}'))
-    seen = read(tmp_path, path="a.jsonl")
+    odd = [b'{"n":1,"t":{"a":[1,2.5]},"o":{"p":1},"l":[1]}', b'{"n":1,"t":7}']
+    seen = read_after_planning(tmp_path, odd)
     assert [seen.rows[3000]["t"], seen.rows[3001]["t"]] == ['{"a":[1,2.5]}', "7"]
 
 
