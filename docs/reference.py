@@ -30,18 +30,18 @@ def pages(root: Path) -> dict[str, str]:
 def _page(root: Path, name: str, folder: str, summary: str) -> str:
     parts = [f"# `{name}`", summary]
     for module, names in sorted(_exports(root / folder, name).items()):
-        defined = {
-            node.name: node for node in _tree(_file(root / folder, module)).body if isinstance(node, _DEFINITIONS)
-        }
-        told = _constants(_tree(_file(root / folder, module)))
+        tree = _tree(_file(root / folder, module))
+        told = _constants(tree)
         for public in names:
-            if public in defined:
-                parts += _definition(defined[public])
+            meant = [node for node in tree.body if isinstance(node, _DEFINITIONS) and node.name == public]
+            if meant:
+                parts += _definition(meant[-1], meant)
             elif public in told:
                 parts += [f"## {public}", told[public]]
     return "\n\n".join(parts) + "\n"
 
 
+Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -86,10 +86,12 @@ def _constants(tree: ast.Module) -> dict[str, str]:
     return told
 
 
-def _definition(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+def _definition(node: Definition, overloads: list[Definition]) -> Iterator[str]:
     if not isinstance(node, ast.ClassDef):
+        ways = [each for each in overloads if not isinstance(each, ast.ClassDef)]
+        widest = max(ways, key=lambda way: len(ast.unparse(way.args)))
         yield f"## {node.name}"
-        yield _code(_signature(node, skip_self=False))
+        yield _code(_signature(widest, skip_self=False))
         yield _doc(ast.get_docstring(node))
         return
     bases = ", ".join(ast.unparse(base) for base in node.bases)
