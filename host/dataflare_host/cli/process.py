@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ def the_host() -> Host:
 def starting() -> Iterator[None]:
     """No garbage collection in here: what is imported stays, and looking it through is a fifth of the start."""
     gc.disable()
+    atexit.register(gc.unfreeze)  # what is frozen is never freed, and libraries complain of that at the end
     try:
         yield
     finally:

@@ -174,9 +174,6 @@ class Builder:
     def open(self, chain: ChainPlan, lane: Lane) -> None:
         """Plan, open and restore everything in the lane. In the lane's thread."""
         if isinstance(lane, SourceLane):
-            agreed = self.schemas.get((lane.step, MAIN))
-            if agreed is not None and not isinstance(lane, ReplayLane):
-                lane.driver.schemas[""] = agreed
             lane.driver.open(self._resume(lane.step, lane.number))
         if isinstance(lane, SinkLane):
             self._open_sink(lane)

@@ -19,6 +19,10 @@ class Pipeline(Engine):
         """A runner for this part; the flow's store is configured, not opened."""
         # Lanes are the parallelism: a thread pool in each library below them would only get in their way.
         os.environ.setdefault("POLARS_MAX_THREADS", "1")
+        import pyarrow as pa
+
+        # Arrow's own pool keeps what was freed: 50 MB more at rest, and no faster on blocks of megabytes.
+        pa.set_memory_pool(pa.system_memory_pool())
         from dataflare_pipeline.runner import FlowRunner
         from dataflare_pipeline.session import Session
 

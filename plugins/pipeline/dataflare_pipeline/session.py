@@ -19,7 +19,7 @@ from dataflare_host.plan import Plan, StepPlan
 from dataflare_pipeline.shared import Limits, StepMetrics
 
 PORT_ROWS = 1 << 18
-PORT_BYTES = 16 << 20
+PORT_BYTES = 4 << 20
 READ_ROWS = 1 << 16
 READ_BYTES = 8 << 20
 
