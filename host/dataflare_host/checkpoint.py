@@ -97,7 +97,9 @@ class Checkpoint:
 
 
 class StateChange(NamedTuple):
-    """One key's new value (canonical JSON bytes) in the state ``name`` of a step; None: forget. ``expires``: epoch seconds.
+    """One key's new value (canonical JSON bytes) in the state ``name`` of a step; None: forget.
+
+    ``expires`` is in seconds since 1970.
 
     A tuple, because an epoch may have a million of them.
     """
@@ -159,7 +161,10 @@ class EpochInfo:
 
 @dataclass(frozen=True)
 class LeaseInfo:
-    """Who holds a region: token, owner (JSON: pid, host, start time, boot id), a counter that moves with each beat, and whether it was given back."""
+    """Who holds a region: token, owner, a counter that moves with each beat, and whether it was given back.
+
+    The owner is JSON: pid, host, start time, boot id.
+    """
 
     token: int
     owner: str

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dataflare.component import Component
-    from dataflare_host.plan import Plan, StepPlan
+    from dataflare_host.plan import Plan
     from dataflare_host.registry import Table
 
 
@@ -32,7 +32,7 @@ class Event:
     data: Mapping[str, Any] = field(default_factory=dict)
     sequence: int = 0
     version: int = 1
-    at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat())
+    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat())
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class HostApi(Protocol):
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
 
     def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
-        """A configured instance of a component (``plugin/name``, ``./file.py/name`` from ``base`` on). Raises ConfigError."""
+        """A configured component (``plugin/name``, ``./file.py/name`` from ``base`` on). Raises ConfigError."""
 
     def step(self, plan: Plan, step: str) -> Component:
         """A configured instance for a step of a plan, its secrets put in place."""

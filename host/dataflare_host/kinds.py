@@ -37,7 +37,10 @@ class Store(Component, kind="store", abilities={"durable": True, "shared": "host
         raise NotImplementedError
 
     def lease(self, flow: str, region: str, owner: str, above: int) -> int:
-        """Take the lease: ``above`` + 1, by compare-and-set. Raises Fenced if the newest token is not ``above`` (0: none yet)."""
+        """Take the lease: ``above`` + 1, by compare-and-set. ``above`` is 0 where there was none yet.
+
+        Raises Fenced if the newest token is not ``above``.
+        """
         raise NotImplementedError
 
     def beat(self, flow: str, region: str, fence: int) -> None:
@@ -83,7 +86,7 @@ class Store(Component, kind="store", abilities={"durable": True, "shared": "host
         raise NotImplementedError
 
     def reset(self, flow: str, region: str, fence: int) -> None:
-        """Forget checkpoints, keyed state and waiting letters of the region; the lease's token stays, so it only grows."""
+        """Forget checkpoints, keyed state and waiting letters of the region; the lease's token stays: it only grows."""
         raise NotImplementedError
 
     def letters(

@@ -31,9 +31,7 @@ class Layout:
         parts: list[list[str]] = [[] for _ in range(max(1, min(runners, len(self.regions))))]
         for index, name in enumerate(sorted(self.regions)):
             parts[index % len(parts)].append(name)
-        return [
-            Part(plan, self, f"runner-{index}", tuple(names), tuple(names)) for index, names in enumerate(parts)
-        ]
+        return [Part(plan, self, f"runner-{index}", tuple(names), tuple(names)) for index, names in enumerate(parts)]
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class StepPlan:
     lanes: int | None = None
     place: dict[str, str] = field(default_factory=dict)
     on_error: dict[str, Json] = field(default_factory=dict)
-    """``{"policy": "fail" | "drop" | "retry" | "dead_letter", "attempts", "delay", "factor", "cap", "then"}``, seconds."""
+    """``{"policy", "attempts", "delay", "factor", "cap", "then"}``; times in seconds."""
     every: float | None = None
     outputs: dict[str, Json] = field(default_factory=dict)
     """Output name → schema (``Schema.as_json``), None where only reading tells."""

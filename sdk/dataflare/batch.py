@@ -61,7 +61,7 @@ class Batch:
         arrow: pa.RecordBatch,
         envelope: Envelope = Envelope(),
         *,
-        origin: pa.Int64Array | None | bool = None,
+        origin: pa.Int64Array | bool | None = None,
         ledger: Ledger | None = None,
     ) -> None:
         self.arrow = arrow
@@ -160,7 +160,9 @@ class Batch:
         else:
             arrays[index] = column
         fields = [
-            old.with_type(array.type) if (old := _field(self.arrow.schema, key)) is not None else pa.field(key, array.type)
+            old.with_type(array.type)
+            if (old := _field(self.arrow.schema, key)) is not None
+            else pa.field(key, array.type)
             for key, array in zip(names, arrays, strict=True)
         ]
         return self._same_rows(pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields)))
@@ -233,7 +235,8 @@ class Batch:
             raise OriginLost.of(
                 "batch.origin_lost",
                 f"rows cannot be rejected with `{code}`: this batch no longer knows its input rows",
-                fix="reject before the operation that made new rows, or derive the batch with filter, take, slice or with_column",
+                fix="reject before the operation that made new rows, "
+                "or derive the batch with filter, take, slice or with_column",
             )
         rows = pc.indices_nonzero(refused).cast(pa.int64())
         if self.origin is not None:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 S = TypeVar("S")
 
 PASSED = frozenset(
-    "ctx resume split position finished columns demand batch row rows key keys state schema schemas time span "
-    "epoch last token tokens data version old made before stream file batches value".split()
+    "ctx resume split position finished columns demand batch row rows key keys state schema schemas time "
+    "span epoch last token tokens data version old made before stream file batches value".split()
 )
 """The closed list of names that the engine passes; all else is configuration and stands after the ``*``."""
 
@@ -82,7 +82,7 @@ class Component:
         configure(self, config)
 
     def check(self, *args: Any, **kwargs: Any) -> Iterable[Problem]:
-        """Can it work with this configuration? ``(ctx)`` → problems, each with pointer and fix. Does not change anything."""
+        """Can it work with this configuration? ``(ctx)`` → problems, each with pointer and fix. Changes nothing."""
         return ()
 
     def open(self, *args: Any, **kwargs: Any) -> None:
@@ -92,7 +92,10 @@ class Component:
         """Let go of everything; called once after open, also after a failure."""
 
     def on_created(self, *args: Any, **kwargs: Any) -> Json:
-        """Make what is made once (a slot, a table). ``(ctx)`` → what was made. Idempotent; committed before the first read."""
+        """Make what is made once (a slot, a table). ``(ctx)`` → what was made.
+
+        Idempotent; the answer is committed before the first read.
+        """
         return None
 
     def on_updated(self, *args: Any, **kwargs: Any) -> Json:
@@ -141,7 +144,7 @@ class Source(
         """``(split, position, demand, columns, schema, ctx)`` → yields rows, ``(rows, position)`` or ``Idle``.
 
         Return: the split ends. ``position`` is passed only where there is one, so the parameter's default is the start.
-        ``columns``: the only ones that anybody downstream reads, or None for all. ``schema``: what was planned, or None.
+        ``columns``: the only ones that anybody downstream reads, or None for all. ``schema``: what was planned or None.
         """
         raise NotImplementedError
 
@@ -250,7 +253,7 @@ class Sink(
         raise NotImplementedError
 
     def prepare(self, *args: Any, **kwargs: Any) -> Any:
-        """``(epoch, last, ctx)`` → a token. What was written is durable now; constraints and rights are checked here."""
+        """``(epoch, last, ctx)`` → a token. What was written is durable now; constraints and rights are checked."""
         return None
 
     def commit(self, *args: Any, **kwargs: Any) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,14 +31,17 @@ class StateBackend(Protocol):
         """The values, in the order of the keys; writes of the running call are seen."""
 
     def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
-        """Takes effect when the running call returns; an error discards it. ``ttl`` in seconds from the batch's ingest time."""
+        """Takes effect when the running call returns; an error discards it. ``ttl``: seconds from the ingest time."""
 
 
 class Timers(Protocol):
     """Timers of a keyed processor; due ones come back through ``Processor.timer``."""
 
     def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
-        """Ask to be called for these keys at ``at``: event time, or processing time (``event=False``). A later set replaces."""
+        """Ask to be called for these keys at ``at``: event time, or processing time (``event=False``).
+
+        A later set replaces.
+        """
 
     def drop(self, keys: Batch) -> None:
         """Forget the timers of these keys."""
@@ -86,7 +89,7 @@ class ByteStream(Protocol):
 class FixedClock:
     """A clock that the engine sets to the ingest time of each batch."""
 
-    time: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def now(self) -> datetime:
         """The time it was set to."""
@@ -98,7 +101,9 @@ class NoTimers:
 
     def set(self, keys: Batch, at: Any, *, event: bool = True) -> None:
         """Always refuses."""
-        raise PermissionDenied.of("step.no_timers", "timers need keys: declare `by=`, the field that names the key columns")
+        raise PermissionDenied.of(
+            "step.no_timers", "timers need keys: declare `by=`, the field that names the key columns"
+        )
 
     def drop(self, keys: Batch) -> None:
         """Always refuses."""

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dataflare_pipeline.crash import POINTS
 
 ROWS = 3000

@@ -14,8 +14,8 @@ ROOMS = (
     *(f"plugins/{name}" for name in ("pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
-    "batch cli config files flow generate internal json keys permission plan plugin profile resource run schema "
-    "secret sink source sql state stdio step testing window".split()
+    "batch cli config files flow generate internal json keys permission plan plugin profile resource run "
+    "schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(
     r"(state|dlq)\.(inspect|reset|resolve|list|show|drop|replay)|(flow\.(run|started|stop))|secret\.read|plugin\.swap"
