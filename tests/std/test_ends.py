@@ -149,6 +149,14 @@ def test_a_profile_says_what_each_column_is_like(tmp_path: Path, format: str) ->
     assert (text["name"], text["distinct"], text["mean"], text["top"]) == ("s", 2, None, [{"value": "a", "rows": 2}])
 
 
+def test_a_profile_shows_instants_in_utc(tmp_path: Path) -> None:
+    lines = ['{"at": "2026-03-01T07:00:00+01:00"}', '{"at": "2026-03-02T06:00:00Z"}', '{"at": "2026-03-02T06:00:00Z"}']
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    (column,) = profile(tmp_path, path="a.jsonl", top=1)["columns"]
+    assert (column["min"], column["max"]) == ("2026-03-01T06:00:00.000000Z", "2026-03-02T06:00:00.000000Z")
+    assert column["top"] == [{"value": "2026-03-02T06:00:00.000000Z", "rows": 2}]
+
+
 def test_a_profile_of_no_rows_is_empty(tmp_path: Path) -> None:
     assert profile(tmp_path, rows=[]) == {"rows": 0, "columns": []}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,14 +99,15 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, count: 
     column = '"' + name.replace('"', '""') + '"'
     plain = not kind.endswith("]") and not kind.startswith(("STRUCT", "MAP", "UNION"))
     number = plain and kind.partition("(")[0] in NUMBERS
-    ends = f"min({column}), max({column})" if plain else "NULL, NULL"
+    shown = _shown(kind, plain)
+    ends = f"{shown(f'min({column})')}, {shown(f'max({column})')}" if plain else "NULL, NULL"
     mean_of = f"avg({column})" if number else "NULL"
     values, distinct, lowest, highest, mean = _one(
         connection, f"SELECT count({column}), approx_count_distinct({column}), {ends}, {mean_of} FROM given"
     )
     frequent = connection.execute(
-        f"SELECT {column}, count(*) AS times FROM given WHERE {column} IS NOT NULL "
-        f"GROUP BY ALL ORDER BY times DESC, 1 LIMIT {max(top, 0)}"
+        f"SELECT {shown(column)}, count(*) AS times FROM given WHERE {column} IS NOT NULL "
+        f"GROUP BY {column} ORDER BY times DESC, 1 LIMIT {max(top, 0)}"
     ).fetchall()
     return {
         "name": name,
@@ -118,6 +119,15 @@ def _column(connection: duckdb.DuckDBPyConnection, name: str, kind: str, count: 
         "mean": mean,
         "top": [{"value": value, "rows": times} for value, times in frequent],
     }
+
+
+def _shown(kind: str, plain: bool) -> Callable[[str], str]:
+    """How a value is fetched. Instants are fetched as text: as Python values they would need another package."""
+    if "TIME ZONE" not in kind:
+        return lambda value: value
+    if plain and kind.startswith("TIMESTAMP"):
+        return lambda value: f"strftime(make_timestamp(epoch_us({value})), '%Y-%m-%dT%H:%M:%S.%fZ')"
+    return lambda value: f"CAST({value} AS VARCHAR)"
 
 
 def _one(connection: duckdb.DuckDBPyConnection, text: str) -> tuple[Any, ...]:
