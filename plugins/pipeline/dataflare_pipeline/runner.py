@@ -55,12 +55,20 @@ class FlowRunner:
             try:
                 endings = self._run_regions(store)
             finally:
-                store.close()
+                self._let_go(store)
         except DataflareError as error:
             return self._outcome("failed", error.problems)
         except Aborted:
             return self._outcome("failed", (_aborted(),))
         return self._outcome("stopped" if "stopped" in endings else "finished", ())
+
+    def _let_go(self, store: Store) -> None:
+        """Close what all lanes shared; a resource that does not close is only logged, since every epoch is safe."""
+        try:
+            self.session.resources.close()
+        except Exception:
+            log.warning("a resource of `%s` did not close", self.session.plan.name, exc_info=True)
+        store.close()
 
     def peers(self, alive: dict[str, str]) -> None:
         """Other runners: this engine runs whole regions only, so there is nobody to talk to."""

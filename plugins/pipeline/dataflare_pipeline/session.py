@@ -11,6 +11,7 @@ from typing import Any
 
 from dataflare.context import Context
 from dataflare.errors import Problem
+from dataflare.resource import Resources
 from dataflare_host.grants import services
 from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget, Store
@@ -42,6 +43,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.stopping)
+        self.resources = Resources()
 
     @property
     def plan(self) -> Plan:
@@ -93,6 +95,7 @@ class Session:
             cache=self.base / ".dataflare" / "cache" / self.plan.name / step / str(lane),
             cancel=cancel,
             on_checkpoint_request=request_checkpoint,
+            resources=self.resources,
             metrics=self.metrics.setdefault(step, StepMetrics()),
             limiter=lambda name, rate: self.limits.enter(step, name, rate),
             **services(self.plan.steps[step], self.host),
