@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}" for name in ("pipeline", "standalone", "state", "std")),
+    *(f"plugins/{name}" for name in ("commands", "pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
     "batch cli config files flow generate internal json keys permission plan plugin profile resource run "
     "schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq)\.(inspect|reset|resolve|list|show|drop|replay)|(flow\.(run|started|stop))|secret\.read|plugin\.swap"
+    r"(state|dlq|plugin)\.(inspect|reset|resolve|list|show|drop|replay|info)|(flow\.(run|started|stop))|secret\.read|plugin\.swap"
 )
 """Names of commands, actions and events, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}
