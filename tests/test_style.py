@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TYPED = [
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}/dataflare_{name}" for name in ("default", "pipeline", "standalone", "state", "std")),
+    *(f"plugins/{name}/dataflare_{name}" for name in ("commands", "default", "pipeline", "standalone", "state", "std")),
     "docs",
 ]
 

@@ -287,11 +287,19 @@ class Tool(Component, kind="tool", abilities={"effects": "none"}):
 
 
 class Command(Component, kind="command", abilities={"group": None}):
-    """A command of the CLI: ``dataflare [group] NAME``. Arguments before the ``*`` become options by their types."""
+    """A command of the CLI: ``dataflare [group] NAME``.
+
+    Of what stands before the ``*`` of ``call``, lists and what has no default are arguments; the rest, and the
+    configuration, are options.
+    """
 
     def call(self, *args: Any, **given: Any) -> Any:
-        """``(host, …)`` → a JSON answer, shown as text or as ``--json``."""
+        """``(host, …)`` → a JSON answer. One with ``"ok": false`` makes the exit code 1."""
         raise NotImplementedError
+
+    def show(self, answer: Json) -> str | None:
+        """The answer for people, where there is no ``--json``: the text for stdout; None: shown by its shape."""
+        return None
 
 
 class Codec(Component, kind="codec", abilities={"media": (), "splittable": False}):

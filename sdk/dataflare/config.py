@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def configure(instance: Component, config: Mapping[str, Any]) -> None:
 def validate(cls: type[Component], config: Mapping[str, Any]) -> dict[str, Any]:
     """The values of all fields, defaults filled in. Raises ConfigError with one problem a wrong field."""
     given, problems = _renamed(fields_of(cls), config)
-    values, wrong = _checked(model_of(cls), fields_of(cls), given)
+    values, wrong = _checked(cls, model_of, fields_of(cls), given)
     if problems or wrong:
         raise ConfigError(*problems, *wrong)
     return values
@@ -51,7 +51,7 @@ def validate(cls: type[Component], config: Mapping[str, Any]) -> dict[str, Any]:
 
 def validate_input(cls: type[Component], given: Mapping[str, Any]) -> dict[str, Any]:
     """The input of a tool or command as the types it asks for. Raises ConfigError as ``validate`` does."""
-    values, wrong = _checked(input_model_of(cls), input_fields_of(cls), dict(given))
+    values, wrong = _checked(cls, input_model_of, input_fields_of(cls), dict(given))
     if wrong:
         raise ConfigError(*wrong)
     return values
@@ -198,13 +198,19 @@ def _renamed(fields: Mapping[str, Field], config: Mapping[str, Any]) -> tuple[di
 
 
 def _checked(
-    model: type[BaseModel], fields: Mapping[str, Field], given: dict[str, Any]
+    cls: type[Component],
+    model_of: Callable[[type[Component]], type[BaseModel]],
+    fields: Mapping[str, Field],
+    given: dict[str, Any],
 ) -> tuple[dict[str, Any], list[Problem]]:
-    from pydantic import ValidationError
-
     unknown = [_unknown(name, fields) for name in given if name not in fields]
     meant = {problem.details["meant"] for problem in unknown}
     known = {name: value for name, value in given.items() if name in fields}
+    if not fields:
+        return {}, unknown
+    from pydantic import ValidationError
+
+    model = model_of(cls)
     try:
         checked = model(**known)
     except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 
 from dataflare.errors import ConfigError
@@ -88,9 +89,15 @@ class JsonType:
 
 
 def plain_json(value: Any) -> Any:
-    """Any value as JSON, by pydantic's rules: for answers that no type describes."""
+    """Any value as JSON, by pydantic's rules: for answers that no type describes. What is not a number is null."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
     if isinstance(value, _SCALARS):
         return value
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {key: plain_json(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return [plain_json(item) for item in value]
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value, fallback=_of_arrow)

@@ -68,20 +68,20 @@ def test_with_json_a_mistake_is_json_too(say: Callable) -> None:
     assert len(told.out.splitlines()) == 1
 
 
-def broken_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataflare_host.cli import doctor
+def broken_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataflare_host.cli import running
 
     @click.command()
     @click.option("--json", is_flag=True)
     def broken(json: bool) -> None:
         raise RuntimeError("the roof fell in")
 
-    monkeypatch.setattr(doctor, "doctor", broken)
+    monkeypatch.setattr(running, "validate", broken)
 
 
 def test_what_nobody_expected_is_one_line_and_a_file(say: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken_doctor(monkeypatch)
-    told = say("doctor", "--json")
+    broken_command(monkeypatch)
+    told = say("validate", "--json")
     assert told.code == 1
     problem = told.json["errors"][0]
     assert (problem["code"], problem["message"]) == ("internal.error", "the roof fell in")
@@ -92,8 +92,8 @@ def test_what_nobody_expected_is_one_line_and_a_file(say: Callable, monkeypatch:
 
 
 def test_debug_shows_the_traceback(say: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken_doctor(monkeypatch)
-    told = say("--debug", "doctor")
+    broken_command(monkeypatch)
+    told = say("--debug", "validate")
     assert told.code == 1
     assert "Traceback" in told.err
 

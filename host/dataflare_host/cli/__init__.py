@@ -20,20 +20,13 @@ Every command takes --json: one JSON document on stdout, everything else on stde
 
 Shell completion: eval "$(_DATAFLARE_COMPLETE=bash_source dataflare)" (or zsh_source, fish_source).
 """
-FLOWS = "dataflare_host.cli.flows"
-PLUGINS = "dataflare_host.cli.plugins"
 RUNNING = "dataflare_host.cli.running"
 
 root = LazyGroup(
     help=HELP,
     commands={
-        "run": ("dataflare_host.cli.running:run", "Run a flow until its input ends or it is stopped."),
-        "try": ("dataflare_host.cli.trying:try_", "Run one component and show what it gives."),
-        "validate": (f"{FLOWS}:validate", "Say everything that is wrong with a flow file."),
-        "plan": (f"{FLOWS}:plan", "Draw a flow: its steps, schemas, fused chains and guarantee."),
-        "explain": (f"{FLOWS}:explain", "Say how a flow will run and why it gives its guarantee."),
-        "check": (f"{FLOWS}:check", "Validate a flow, then ask its components to try their connections."),
-        "doctor": ("dataflare_host.cli.doctor:doctor", "Look for what could go wrong on this machine."),
+        "run": (f"{RUNNING}:run", "Run a flow until its input ends or it is stopped."),
+        "validate": (f"{RUNNING}:validate", "Say everything that is wrong with a flow file."),
     },
     groups={
         "flow": (
@@ -42,20 +35,6 @@ root = LazyGroup(
                 "status": (f"{RUNNING}:status", "What a running flow is doing."),
                 "stop": (f"{RUNNING}:stop", "Stop a flow at a barrier; it can go on later."),
                 "drain": (f"{RUNNING}:drain", "Stop a flow once all it has read is committed."),
-            },
-        ),
-        "plugin": (
-            "Look at the installed plugins.",
-            {
-                "list": (f"{PLUGINS}:list_", "The plugins, and the faulty ones."),
-                "info": (f"{PLUGINS}:info", "A plugin's components, their configuration, its permissions."),
-            },
-        ),
-        "tool": (
-            "List and call tools.",
-            {
-                "list": (f"{PLUGINS}:tools", "The tools of all plugins."),
-                "call": (f"{PLUGINS}:call", "Call a tool."),
             },
         ),
     },

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from dataflare.errors import DataflareError
 from dataflare_host.cli.calling import call, split_config
+from dataflare_host.cli.errors import FAILED
 from dataflare_host.cli.output import json_option, show
 from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
-    from dataflare.component import Component
+    from dataflare.component import Command, Component
     from dataflare_host.registry import Entry
 
 
@@ -51,33 +52,48 @@ def command(name: str) -> click.Command | None:
     entry = _entries().get(name)
     if entry is None:
         return None
-    from dataflare.config import input_schema, json_schema
-
     component = entry.load()
     made = click.Command(
         name.rpartition(".")[2],
-        params=[*_parameters(input_schema(component), arguments=True), *_parameters(json_schema(component))],
+        params=_all_parameters(component),
         help=component.spec.doc,
         callback=lambda as_json, **given: _call(component, given, as_json),
     )
     return json_option(made)
 
 
-def _call(component: type[Component], given: dict[str, Any], as_json: bool) -> None:
-    config, given = split_config(component, given)
-    show(call(component(**config), given), as_json)
+def _all_parameters(component: type[Component]) -> list[click.Parameter]:
+    from dataflare.fields import fields_of, input_fields_of
+
+    if not fields_of(component) and not input_fields_of(component):
+        return []  # told without pydantic, for commands that are to be fast
+    from dataflare.config import input_schema, json_schema
+
+    return [*_parameters(input_schema(component), arguments=True), *_parameters(json_schema(component))]
+
+
+def _call(command: type[Component], given: dict[str, Any], as_json: bool) -> int:
+    config, given = split_config(command, given)
+    made = cast("Command", command(**config))
+    answer = call(made, given)
+    text = None if as_json else made.show(answer)
+    if text is None:
+        show(answer, as_json)
+    elif text:
+        click.echo(text)
+    return FAILED if isinstance(answer, dict) and answer.get("ok") is False else 0
 
 
 def _parameters(schema: Mapping[str, Any], *, arguments: bool = False) -> list[click.Parameter]:
-    """Options of a JSON Schema's properties; those required are arguments where there may be some."""
+    """Options of a JSON Schema's properties; lists and what is required are arguments where there may be some."""
     required = schema.get("required", ())
     made: list[click.Parameter] = []
     for name, given in schema.get("properties", {}).items():
         field = next((one for one in given.get("anyOf", ()) if one.get("type") != "null"), given)
         several = field.get("type") == "array"
         kind = _type(field.get("items", {}) if several else field)
-        if arguments and name in required:
-            made.append(click.Argument([name], type=kind, nargs=-1 if several else 1))
+        if arguments and (several or name in required):
+            made.append(click.Argument([name], type=kind, nargs=-1 if several else 1, required=name in required))
             continue
         options: dict[str, Any] = {"multiple": several, "type": kind}
         if kind is bool:

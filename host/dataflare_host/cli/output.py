@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from math import isfinite
 from textwrap import indent
 from typing import Any, TypeVar
 
 import click
 
 from dataflare.errors import Problem
+from dataflare.json_types import plain_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -23,27 +22,17 @@ def json_option(function: F) -> F:
 
 def emit(document: Any) -> None:
     """One JSON document, on one line of stdout."""
-    click.echo(json.dumps(as_json_value(document), ensure_ascii=False))
-
-
-def as_json_value(value: Any) -> Any:
-    """A value as JSON: times as ISO 8601, bytes as base64, what is not a number as null."""
-    if isinstance(value, Mapping):
-        return {str(key): as_json_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [as_json_value(item) for item in value]
-    if isinstance(value, float):
-        return value if isfinite(value) else None
-    if isinstance(value, bytes):
-        return b64encode(value).decode()
-    if value is None or isinstance(value, (str, int)):
-        return value
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+    click.echo(json.dumps(plain_json(document), ensure_ascii=False))
 
 
 def tell(text: str) -> None:
     """A line for people, on stderr."""
     click.echo(text, err=True)
+
+
+def styled(text: str, colour: str | None = None, *, bold: bool = False) -> str:
+    """Text with a colour, which is left out where the output is no terminal."""
+    return click.style(text, fg=colour, bold=bold or None)
 
 
 def show_problems(problems: Iterable[Problem]) -> None:
@@ -96,7 +85,7 @@ def _cell(value: Any) -> str:
         return ", ".join(_cell(item) for item in value)
     if value is None or value == {}:
         return ""
-    return value if isinstance(value, str) else json.dumps(as_json_value(value), ensure_ascii=False)
+    return value if isinstance(value, str) else json.dumps(plain_json(value), ensure_ascii=False)
 
 
 def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:

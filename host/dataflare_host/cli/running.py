@@ -1,4 +1,4 @@
-"""``run``, and ``flow status | stop | drain``: running flows, from within and from outside."""
+"""``run``, ``validate``, and ``flow status | stop | drain``: running flows, from within and from outside."""
 
 from __future__ import annotations
 
@@ -75,6 +75,24 @@ def run(
     if outcome.status == "failed":
         _leave_if_stuck()
     return FAILED if outcome.status == "failed" else 0
+
+
+@click.command(name="validate")
+@flow_file
+@json_option
+def validate(flow: Path, as_json: bool) -> None:
+    """Say everything that is wrong with a flow file: each mistake with its line, cause and fix.
+
+    Exit code: 0 nothing is wrong, 2 something is.
+    """
+    with starting():
+        plan = the_host().plan(flow)
+    warnings = plan.options.get("warnings", [])
+    show_warnings(warnings)
+    if as_json:
+        emit({"ok": True, "flow": plan.name, "file": str(flow), "errors": [], "warnings": warnings})
+    else:
+        click.echo(f"{flow}: ok, {len(plan.steps)} steps, {plan.guarantee.effective}")
 
 
 def _run(plan: Plan, quiet: bool) -> Outcome:

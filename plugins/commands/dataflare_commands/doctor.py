@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import click
+from dataflare import Command, ConfigError
+from dataflare_host.cli.output import styled
 
-from dataflare_host.cli.errors import FAILED
-from dataflare_host.cli.output import emit, json_option
-from dataflare_host.cli.process import the_host
-
+Json = Any
 Level = Literal["ok", "note", "wrong"]
 COLOURS = {"ok": "green", "note": "yellow", "wrong": "red"}
 LIBRARIES = ("pyarrow", "polars", "duckdb", "pydantic", "click", "pluggy")
@@ -29,29 +27,30 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-@click.command(name="doctor")
-@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=".")
-@json_option
-def doctor(folder: Path, as_json: bool) -> int:
-    """Look at Python, libraries, plugins, and the runs and state in FOLDER. Exit code 1 if something is wrong."""
-    looks: tuple[Callable[[], Iterable[Finding]], ...] = (
-        _python,
-        _libraries,
-        _plugins,
-        lambda: _runs(folder),
-        lambda: _state(folder),
-    )
-    findings = [finding for look in looks for finding in look()]
-    wrong = any(finding.level == "wrong" for finding in findings)
-    if as_json:
-        emit({"ok": not wrong, "findings": [finding._asdict() for finding in findings]})
-    else:
-        for finding in findings:
-            level = click.style(finding.level.ljust(5), fg=COLOURS[finding.level])
-            click.echo(f"{level}  {finding.subject}: {finding.text}")
-            if finding.fix:
-                click.echo(f"       {finding.fix}")
-    return FAILED if wrong else 0
+class Doctor(Command, name="doctor"):
+    """Look for what could go wrong on this machine.
+
+    Looks at Python, libraries, plugins, and the runs and state in each FOLDER (default: the current one). Exit code 1
+    if something is wrong.
+    """
+
+    def call(self, host: Any, folders: tuple[Path, ...] = ()) -> Json:
+        """``{"ok", "findings": [{"subject", "level", "text", "fix"}]}``. Raises ConfigError ``cli.no_folder``."""
+        findings = [*_python(), *_libraries(), *_plugins(host)]
+        for folder in folders or (Path(),):
+            if not folder.is_dir():
+                raise ConfigError.of("cli.no_folder", f"there is no folder `{folder}`", fix="check its path")
+            findings += [*_runs(folder), *_state(folder)]
+        wrong = any(finding.level == "wrong" for finding in findings)
+        return {"ok": not wrong, "findings": [finding._asdict() for finding in findings]}
+
+    def show(self, answer: Json) -> str:
+        """A line a finding, and what to do about it below."""
+        lines = []
+        for each in answer["findings"]:
+            lines.append(f"{styled(each['level'].ljust(5), COLOURS[each['level']])}  {each['subject']}: {each['text']}")
+            lines += [f"       {each['fix']}"] if each["fix"] else []
+        return "\n".join(lines)
 
 
 def _python() -> Iterator[Finding]:
@@ -71,10 +70,10 @@ def _libraries() -> Iterator[Finding]:
             yield Finding(name, "note", "not installed", f"`pip install {name}` where a component needs it")
 
 
-def _plugins() -> Iterator[Finding]:
-    plugins = the_host().table().plugins.values()
+def _plugins(host: Any) -> Iterator[Finding]:
+    plugins = host.table().plugins.values()
     yield Finding("plugins", "ok", ", ".join(f"{each.id} {each.version}" for each in plugins) or "none")
-    for problem in the_host().doctor():
+    for problem in host.doctor():
         yield Finding(problem.code, "wrong", f"{problem.message} {problem.place()}".rstrip(), problem.fix or "")
 
 

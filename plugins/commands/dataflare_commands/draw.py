@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from dataflare_host.explain import chains, schemas_of
+from dataflare_commands.explain import chains, schemas_of
 from dataflare_host.plan import MAIN, Edge, Plan
 
 WIDTH = 80

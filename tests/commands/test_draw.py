@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dataflare_host import draw
+from dataflare_commands import draw
+from dataflare_commands.explain import chains, explain
 from dataflare_host.app import Host
-from dataflare_host.explain import chains, explain
 from dataflare_host.plan import Plan
 
 SHOP = '''

@@ -7,24 +7,24 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-import click
-
-from dataflare.errors import ConfigError, DataflareError, Failed, problem_of
-from dataflare_host.cli.calling import values
-from dataflare_host.cli.output import as_json_value, emit, json_option, show, table, tell
-from dataflare_host.cli.process import the_host
+from dataflare import Command, ConfigError, DataflareError, Failed
+from dataflare import field as option
+from dataflare.errors import problem_of
+from dataflare_commands.tools import call_tool, values
+from dataflare_host.cli.output import table, tell
 
 if TYPE_CHECKING:
     from dataflare.batch import Batch, Rejected
     from dataflare.drive import Driver, ProcessorDriver, SinkDriver, SourceDriver
     from dataflare_host.registry import Entry
 
-KINDS = ("source", "processor", "sink", "tool")
+Json = Any
+Kind = Literal["source", "processor", "sink", "tool"]
 BYTES = 16 << 20
 
 
@@ -50,47 +50,52 @@ class Trial:
             self.rejected.append({"code": entry.code, "message": entry.message, "rows": rows})
 
 
-@click.command(name="try")
-@click.argument("component", metavar="COMPONENT")
-@click.argument("given", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--kind", type=click.Choice(KINDS), help="Which one, where a name stands for several.")
-@click.option("--rows", type=click.IntRange(1), default=10, show_default=True, help="Rows to read from a source.")
-@click.option("--seconds", type=float, default=10.0, show_default=True, help="How long to read a source at most.")
-@click.option("--input", "file", type=click.File(encoding="utf-8"), default="-", help="JSON lines in place of stdin.")
-@json_option
-def try_(
-    component: str, given: tuple[str, ...], kind: str | None, rows: int, seconds: float, file: Any, as_json: bool
-) -> None:
-    """Run one component: `shop.py/numbers`, `std/files`, … with its configuration as KEY=VALUE.
+class Try(Command, name="try"):
+    """Run one component and show what it gives.
 
-    A source shows its first rows; a processor and a sink take JSON lines from stdin (a sink really writes); a tool is
-    called. Rows are a table on a terminal and JSON lines in a pipe, so that one try can feed the next.
+    COMPONENT is `shop.py/numbers`, `std/files`, …, with its configuration as KEY=VALUE. A source shows its first rows;
+    a processor and a sink take JSON lines from stdin (a sink really writes); a tool is called. Rows are a table on a
+    terminal and JSON lines in a pipe, so that one try can feed the next.
     """
-    from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver
 
-    entry = _entry(component, kind)
-    if entry.kind == "tool":
-        from dataflare_host.cli.plugins import call_tool
+    def call(
+        self,
+        host: Any,
+        component: str,
+        given: tuple[str, ...] = (),
+        kind: Kind | None = option(default=None, help="Which one, where a name stands for several."),
+        rows: int = option(default=10, ge=1, help="Rows to read from a source."),
+        seconds: float = option(default=10.0, help="How long to read a source at most."),
+        input: str = option(default="-", help="A file of JSON lines in place of stdin."),
+    ) -> Json:
+        """``{"component", "kind", "schema", "rows", "rejected"}`` and what is worth knowing beside; a tool's answer."""
+        from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver
 
-        show(call_tool(component, values(given)), as_json)
-        return
-    trial = Trial()
-    with _open(entry, component, values(given)) as driver:
-        if isinstance(driver, SourceDriver):
-            _read(driver, trial, rows, seconds)
-        elif isinstance(driver, ProcessorDriver):
-            _process(driver, trial, _input(file))
-        elif isinstance(driver, SinkDriver):
-            _write(driver, trial, _input(file))
-    _show(entry, trial, as_json)
+        entry = _entry(host, component, kind)
+        if entry.kind == "tool":
+            return call_tool(host, component, values(given))
+        trial = Trial()
+        with _open(host, entry, component, values(given)) as driver:
+            if isinstance(driver, SourceDriver):
+                _read(driver, trial, rows, seconds)
+            elif isinstance(driver, ProcessorDriver):
+                _process(driver, trial, _input(input))
+            elif isinstance(driver, SinkDriver):
+                _write(driver, trial, _input(input))
+        told = {"component": entry.uses, "kind": entry.kind, "schema": trial.schema, "rows": trial.rows}
+        return {**told, "rejected": trial.rejected, **trial.notes}
+
+    def show(self, answer: Json) -> str | None:
+        """The rows; all else goes to stderr."""
+        return _shown(answer) if isinstance(answer, dict) and {"component", "schema", "rows"} <= set(answer) else None
 
 
-def _entry(component: str, kind: str | None) -> Entry:
-    """The component of that name; of several kinds the first of KINDS."""
+def _entry(host: Any, component: str, kind: str | None) -> Entry:
+    """The component of that name; of several kinds the first of those above."""
     errors = []
-    for wanted in (kind,) if kind else KINDS:
+    for wanted in (kind,) if kind else get_args(Kind):
         try:
-            return the_host().table().find(wanted, component, Path.cwd())
+            return cast("Entry", host.table().find(wanted, component, Path.cwd()))
         except ConfigError as error:
             errors.append(error)
     if kind:
@@ -100,13 +105,13 @@ def _entry(component: str, kind: str | None) -> Entry:
 
 
 @contextmanager
-def _open(entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driver]:
+def _open(host: Any, entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driver]:
     from dataflare.context import Context
     from dataflare.drive import ProcessorDriver, driver_for
     from dataflare.memory import MemoryState, MemoryTimers
     from dataflare.split import Resume
 
-    made = the_host().component(component, config, entry.kind, Path.cwd())
+    made = host.component(component, config, entry.kind, Path.cwd())
     ctx = Context(flow="try", step=entry.name, base=Path.cwd(), incarnation="try", fence=1, state=MemoryState())
     driver = driver_for(made, ctx)
     if isinstance(driver, ProcessorDriver) and driver.columns:
@@ -169,37 +174,40 @@ def _write(driver: SinkDriver, trial: Trial, batch: Batch) -> None:
     trial.notes["written"] = len(batch) - sum(len(entry["rows"]) for entry in trial.rejected)
 
 
-def _input(file: Any) -> Batch:
+def _input(name: str) -> Batch:
     from dataflare.batch import Batch
 
     rows = []
-    for number, line in enumerate(file, 1):
-        if line.strip():
-            try:
-                rows.append(dict(json.loads(line)))
-            except (ValueError, TypeError) as error:
-                place = {"file": getattr(file, "name", "stdin"), "line": number}
-                raise ConfigError.of("cli.input", f"not a JSON object: {error}", **place) from error
+    try:
+        with nullcontext(sys.stdin) if name == "-" else open(name, encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    rows.append(_row(line, name, number))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError.of("cli.input", f"`{name}` cannot be read", cause=str(error)) from error
     if not rows:
         raise ConfigError.of("cli.input", "no rows were given", fix="pipe JSON lines in, or name a file with --input")
     return Batch.of(rows)
 
 
-def _show(entry: Entry, trial: Trial, as_json: bool) -> None:
-    if as_json:
-        told = {"component": entry.uses, "kind": entry.kind, "schema": trial.schema, "rows": trial.rows}
-        emit({**told, "rejected": trial.rejected, **trial.notes})
-        return
-    if sys.stdout.isatty() and trial.rows:
-        head = list(dict.fromkeys(name for row in trial.rows for name in row))
-        cells = [["" if (value := row.get(name)) is None else value for name in head] for row in trial.rows]
-        click.echo(table(cells, head))
-    else:
-        for row in trial.rows:
-            click.echo(json.dumps(as_json_value(row), ensure_ascii=False))
-    if trial.schema:
-        tell("schema    " + ", ".join(f"{name}: {kind}" for name, kind in trial.schema.items()))
-    for name, value in trial.notes.items():
-        tell(f"{name:<9} {json.dumps(as_json_value(value), ensure_ascii=False)}")
-    for each in trial.rejected:
-        tell(f"rejected  {json.dumps(as_json_value(each), ensure_ascii=False)}")
+def _row(line: str, name: str, number: int) -> dict[str, Any]:
+    try:
+        return dict(json.loads(line))
+    except (ValueError, TypeError) as error:
+        file = "stdin" if name == "-" else name
+        raise ConfigError.of("cli.input", f"not a JSON object: {error}", file=file, line=number) from error
+
+
+def _shown(answer: dict[str, Any]) -> str:
+    rows = answer["rows"]
+    if answer["schema"]:
+        tell("schema    " + ", ".join(f"{name}: {kind}" for name, kind in answer["schema"].items()))
+    for name, value in answer.items():
+        if name not in ("component", "kind", "schema", "rows", "rejected"):
+            tell(f"{name:<9} {json.dumps(value, ensure_ascii=False)}")
+    for each in answer["rejected"]:
+        tell(f"rejected  {json.dumps(each, ensure_ascii=False)}")
+    if not sys.stdout.isatty():
+        return "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+    head = list(dict.fromkeys(name for row in rows for name in row))
+    return table([["" if row.get(name) is None else row[name] for name in head] for row in rows], head)
