@@ -32,7 +32,7 @@ from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, KeyedTimers
 from dataflare_pipeline.lane import Lane, Mail
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.outlet import Outlet
-from dataflare_pipeline.policy import Guard, Policy
+from dataflare_pipeline.policy import Guard, Policy, blamed
 from dataflare_pipeline.replay import PREFIX, LettersDriver, ReplayLane, Wanted
 from dataflare_pipeline.session import READ_BYTES, READ_ROWS, Session
 from dataflare_pipeline.sink_lane import SinkLane
@@ -174,7 +174,8 @@ class Builder:
     def open(self, chain: ChainPlan, lane: Lane) -> None:
         """Plan, open and restore everything in the lane. In the lane's thread."""
         if isinstance(lane, SourceLane):
-            lane.driver.open(self._resume(lane.step, lane.number))
+            with blamed(lane.step):
+                lane.driver.open(self._resume(lane.step, lane.number))
         if isinstance(lane, SinkLane):
             self._open_sink(lane)
         if isinstance(lane, ProcessorLane):
@@ -270,16 +271,19 @@ class Builder:
         if inputs:
             planned = operator.plan(inputs)
             self.schemas |= {(operator.step, output): schema for output, schema in planned.items() if not schema.open}
-        operator.driver.open(self._resume(operator.step, operator.context.lane))
+        with blamed(operator.step):
+            operator.driver.open(self._resume(operator.step, operator.context.lane))
         if operator.state is not None:
-            self._load_state(operator)
+            if self.checkpoint.epoch:
+                self._load_state(operator)
         self._restore(operator.driver, operator.step)
 
     def _open_sink(self, lane: SinkLane) -> None:
         inputs = self._inputs(lane.step)
         if inputs:
             lane.plan(inputs[""])
-        lane.driver.open(self._resume(lane.step, lane.number))
+        with blamed(lane.step):
+            lane.driver.open(self._resume(lane.step, lane.number))
         self._restore(lane.driver, lane.step)
 
     def _inputs(self, step: str) -> dict[str, Schema]:
@@ -309,7 +313,8 @@ class Builder:
 
     def _restore(self, driver: Any, step: str) -> None:
         for text in self.checkpoint.snapshots.get(step, {}).values():
-            driver.restore(base64.b64decode(text), self.checkpoint.state_versions.get(step, 1))
+            with blamed(step):
+                driver.restore(base64.b64decode(text), self.checkpoint.state_versions.get(step, 1))
 
     def _resume(self, step: str, lane: int) -> Resume:
         return Resume(

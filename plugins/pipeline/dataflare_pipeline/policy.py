@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -162,6 +163,17 @@ class StepFailed(Failed):
     def retriable(self) -> bool:
         """The whole epoch may be tried again from its checkpoint."""
         return self.problems[0].kind == "retry"
+
+
+@contextmanager
+def blamed(step: str) -> Iterator[None]:
+    """Whatever a component raises in here is a failure of its step. Raises StepFailed."""
+    try:
+        yield
+    except (Closed, Fenced, StepFailed):
+        raise
+    except Exception as error:
+        raise StepFailed(step, error) from error
 
 
 def _kind(error: DataflareError) -> str:

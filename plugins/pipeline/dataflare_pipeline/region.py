@@ -28,6 +28,7 @@ from dataflare_pipeline.epoch import check_fits, compose, first_checkpoint
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
+from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
@@ -85,6 +86,8 @@ class RegionRun:
         self._evolving: list[Evolving] = []
         self._hurry = False
         self._too_many: StateError | None = None
+        self._anew = bool(session.option("from_start", False))
+        """``--from-start``: forget what the flow did; a new incarnation begins."""
 
     # --- one attempt -------------------------------------------------------------------------------
 
@@ -130,7 +133,7 @@ class RegionRun:
 
     def _load(self) -> tuple[Checkpoint, bool]:
         store, plan = self.session.store, self.session.plan
-        found = store.load(plan.name, self.region.name)
+        found = None if self._anew else store.load(plan.name, self.region.name)
         if found is None:
             return first_checkpoint(plan, self.region, self.session.part.layout), True
         check_fits(found, plan, self.region)
@@ -157,7 +160,11 @@ class RegionRun:
         if fresh:
             made, _ = compose(checkpoint, self.session.plan, 0, [], builder.books, False)
             made.settled = True
+            if self._anew:
+                # Only now that everything has opened: what refuses to start anew leaves the old state as it was.
+                self.session.store.reset(self.session.plan.name, self.region.name, self.lease.token)
             self.session.store.commit(made, Changes(), self.lease.token)
+            self._anew = False
             checkpoint = made
         for name, book in builder.books.items():
             book.committed(checkpoint.splits.get(name, ()))
@@ -187,7 +194,7 @@ class RegionRun:
             lane.resume(checkpoint.epoch)
         self._mailbox.call(lane, lambda: builder.open(chain, lane))
         if isinstance(lane, SinkLane):
-            held = self._mailbox.call(lane, lane.driver.recover)
+            held = self._mailbox.call(lane, lambda: _recovered(lane))
             if held is not None and held > checkpoint.epoch:
                 raise StateError.of(
                     "state.sink_ahead",
@@ -201,9 +208,10 @@ class RegionRun:
         if lane.number:
             return
         component = lane.driver.component
-        made = (
-            bind(component, "on_created")({"ctx": lane.driver.ctx}) if is_overridden(component, "on_created") else None
-        )
+        made = None
+        if is_overridden(component, "on_created"):
+            with blamed(lane.step):
+                made = bind(component, "on_created")({"ctx": lane.driver.ctx})
         existing = self.session.option("existing", None)
         if existing is not None and isinstance(lane, SinkLane):
             made = {**(made or {}), "existing": existing}
@@ -233,6 +241,8 @@ class RegionRun:
             self.nothing_new = True
             return "finished"
         self.status.state = "running"
+        # A split found since the last epoch is not read before an epoch holds where it starts.
+        self._hurry = any(book.changed for book in builder.books.values())
         crash.point("opened")
         for source in sources:
             source.release()
@@ -446,11 +456,19 @@ class RegionRun:
 
 def _list_splits(lane: SourceLane) -> None:
     """The first round of splits; more rounds follow where the source says so by a position. In the lane's thread."""
-    rounds = lane.driver.splits(lane.book.discovery, lane.book.finished())
-    first = next(rounds, None)
+    with blamed(lane.step):
+        rounds = lane.driver.splits(lane.book.discovery, lane.book.finished())
+        first = next(rounds, None)
     if first is None:
         return
     splits, position = first
     lane.book.add(splits, position)
     if position is not None:
         lane.rounds, lane.book.discovering = rounds, True
+
+
+def _recovered(lane: SinkLane) -> int | None:
+    """The last epoch that a sink's target holds, where it can tell. In the lane's thread."""
+    with blamed(lane.step):
+        held: int | None = lane.driver.recover()
+    return held

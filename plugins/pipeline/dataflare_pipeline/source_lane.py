@@ -24,7 +24,7 @@ from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Closed, Watermark
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.lane import TICK, Lane, Mail, Report
-from dataflare_pipeline.policy import Policy, StepFailed
+from dataflare_pipeline.policy import Policy, StepFailed, blamed
 from dataflare_pipeline.splits import SplitBook
 from dataflare_pipeline.work import Refusal, Work
 
@@ -202,7 +202,8 @@ class SourceLane(Lane):
         if self.rounds is None or time.monotonic() < self._next_round:
             return
         self._next_round = time.monotonic() + DISCOVER_EVERY
-        found = next(self.rounds, None)
+        with blamed(self.step):
+            found = next(self.rounds, None)
         if found is None:
             self.rounds, self.book.discovering = None, False
             self._tell_end()
