@@ -133,8 +133,13 @@ def test_words_that_are_not_understood_are_refused_with_their_place(word: str) -
     assert (problem.code, problem.pointer) == ("generate.column", "/columns/odd")
 
 
-@pytest.mark.parametrize("rate", ["fast", "0/s", "10", "5/x"])
-def test_rates_that_are_none_are_refused(rate: str) -> None:
+@pytest.mark.parametrize("rate", ["120/m", "2/s", 2, 2.0])
+def test_a_rate_is_words_or_a_number_of_rows_a_second(rate: float | str) -> None:
+    assert Generate(rate=rate).per_second == 2
+
+
+@pytest.mark.parametrize("rate", ["fast", "0/s", "10", "5/x", 0, -1.5])
+def test_rates_that_are_none_are_refused(rate: float | str) -> None:
     with pytest.raises(ConfigError) as caught:
         opened(rate=rate)
     assert caught.value.code == "generate.rate"

@@ -28,8 +28,9 @@ class Generate(Source[int], replay="position"):
     """Make up rows: for trying things out, for tests and for measuring. The same rows come again in a replay."""
 
     rows: int | None = field(default=None, help="How many rows; without it they never end.", ge=0)
-    rate: str | None = field(
-        default=None, help="At most so many rows: `1000/s`, `5/m`; without it as fast as they are taken."
+    rate: float | str | None = field(
+        default=None,
+        help="At most so many rows: `1000/s`, `5/m`, or a number a second; without it as fast as they are taken.",
     )
     columns: dict[str, str] = field(
         default=DEFAULT_COLUMNS,
@@ -125,7 +126,8 @@ class _Pace:
         self._next += rows / self._per_second
 
 
-def _rate(text: str) -> float:
+def _rate(given: float | str) -> float:
+    text = given if isinstance(given, str) else f"{given}/s"
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*([\w.]+)\s*", text)
     try:
         if found is None:
@@ -137,10 +139,10 @@ def _rate(text: str) -> float:
     except (ValueError, ZeroDivisionError) as error:
         raise ConfigError.of(
             "generate.rate",
-            f"`{text}` is not a rate",
+            f"`{given}` is not a rate",
             pointer="/rate",
             cause=str(error),
-            fix="write for example `1000/s` or `5/m`",
+            fix="write for example `1000/s`, `5/m`, or a number of rows a second",
         ) from None
     return rate
 

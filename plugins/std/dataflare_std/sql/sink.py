@@ -203,5 +203,5 @@ def _not_empty(table: str) -> ConfigError:
         "sink.not_empty",
         f"the table `{table}` already has rows, and this flow has not written to it before",
         cause="the flow starts with new state, so it cannot tell which of its rows are there already",
-        fix="run with `--append` to keep the rows, with `--replace` to replace them, or name another table",
+        fix="choose `--from-start --replace` or `--from-start --append`, or name another table",
     )
