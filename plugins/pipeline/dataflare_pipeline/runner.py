@@ -101,7 +101,6 @@ class FlowRunner:
                 run = self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
                 replay = self.session.option("replay", None)
                 run.replaying = None if replay is None else Wanted.of(replay)
-            self._start_anew(store, leases)
             self.state = "running"
             self._begun.set()
             self.session.host.emit(Event("flow.started", self.session.plan.name))
@@ -120,12 +119,6 @@ class FlowRunner:
         if failures:
             raise next((f for f in failures if not isinstance(f, Aborted)), failures[0])
         return [str(ending) for ending in endings.values()]
-
-    def _start_anew(self, store: Store, leases: dict[str, Lease]) -> None:
-        """``--from-start``: forget what the flow did; a new incarnation begins."""
-        if self.session.option("from_start", False):
-            for name, lease in leases.items():
-                store.reset(self.session.plan.name, name, lease.token)
 
     def _supervise(self, region: Region, endings: dict[str, str | BaseException]) -> None:
         """Attempts of one region: again from its last checkpoint where the failure may pass."""
