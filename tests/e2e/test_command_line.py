@@ -233,3 +233,13 @@ def test_help_knows_a_plugins_commands_without_its_code(start: Callable, greeter
     used = answer(start, greeter, "shout", "a", "--json")
     assert used.returncode == 2
     assert json.loads(used.stdout)["errors"][0]["code"] == "plugin.load_failed"
+
+
+def test_of_two_plugins_with_one_command_none_wins(start: Callable, greeter: dict[str, str]) -> None:
+    site = Path(greeter["PYTHONPATH"])
+    manifest = site / "greeter_plugin" / "dataflare.toml"
+    manifest.write_text(manifest.read_text().replace('shout = "greeter', 'plan = "greeter'))
+    told = answer(start, greeter, "plan", "flow.yaml", "--json")
+    assert told.returncode == 2
+    assert json.loads(told.stdout)["errors"][0]["code"] == "plugin.command_conflict"
+    assert "`commands` and `greeter`" in told.stderr

@@ -22,25 +22,32 @@ Shell completion: eval "$(_DATAFLARE_COMPLETE=bash_source dataflare)" (or zsh_so
 """
 RUNNING = "dataflare_host.cli.running"
 
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from dataflare_host.manifest import VERSION
+
+        click.echo(f"dataflare {VERSION}")
+        ctx.exit()
+
+
 root = LazyGroup(
-    help=HELP,
-    commands={
+    {
         "run": (f"{RUNNING}:run", "Run a flow until its input ends or it is stopped."),
         "validate": (f"{RUNNING}:validate", "Say everything that is wrong with a flow file."),
+        "flow.status": (f"{RUNNING}:status", "What a running flow is doing."),
+        "flow.stop": (f"{RUNNING}:stop", "Stop a flow at a barrier; it can go on later."),
+        "flow.drain": (f"{RUNNING}:drain", "Stop a flow once all it has read is committed."),
     },
-    groups={
-        "flow": (
-            "Look at and steer a running flow.",
-            {
-                "status": (f"{RUNNING}:status", "What a running flow is doing."),
-                "stop": (f"{RUNNING}:stop", "Stop a flow at a barrier; it can go on later."),
-                "drain": (f"{RUNNING}:drain", "Stop a flow once all it has read is committed."),
-            },
-        ),
-    },
-    contributed=True,
+    help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
+root.params += [
+    click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an internal error."),
+    click.Option(
+        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
+    ),
+]
 
 
 @root.result_callback()

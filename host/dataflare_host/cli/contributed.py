@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from dataflare.errors import DataflareError
+from dataflare.errors import ConfigError, DataflareError
 from dataflare_host.cli.calling import call, split_config
 from dataflare_host.cli.errors import FAILED
 from dataflare_host.cli.output import json_option, show
@@ -20,39 +20,35 @@ if TYPE_CHECKING:
 
 
 @cache
-def _entries() -> Mapping[str, Entry]:
+def _entries() -> Mapping[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
     try:
-        return {entry.name: entry for entry in the_host().table().entries("command", loading=False)}
+        for entry in the_host().table().entries("command", loading=False):
+            found.setdefault(entry.name, []).append(entry)
     except DataflareError:
         # A broken plugin set must not take the commands away that would say what is broken.
         return {}
-
-
-def summaries(prefix: str) -> dict[str, str]:
-    """The help lines of the commands ``prefix…``; without a prefix also those of the groups."""
-    entries = _entries()
-    found = {
-        name.removeprefix(prefix): entry.summary
-        for name, entry in entries.items()
-        if name.startswith(prefix) and "." not in name.removeprefix(prefix)
-    }
-    if not prefix:
-        for group in {name.partition(".")[0] for name in entries if "." in name}:
-            found[group] = group_help(summaries(f"{group}."))
     return found
 
 
-def group_help(members: Mapping[str, str]) -> str:
-    """The help line of a group of contributed commands."""
-    return f"Commands: {', '.join(sorted(members))}."
+def summaries() -> dict[str, str]:
+    """Every contributed command with its help line."""
+    return {name: entries[0].summary for name, entries in _entries().items()}
 
 
 def command(name: str) -> click.Command | None:
-    """The contributed command of this name (``group.name``); its input and its settings are its options."""
-    entry = _entries().get(name)
-    if entry is None:
+    """The contributed command of this name (``group.name``); its input and its settings are its options.
+
+    Raises ConfigError ``plugin.command_conflict`` where several plugins have one of that name: none of them wins.
+    """
+    entries = _entries().get(name, [])
+    if len(entries) > 1:
+        who = " and ".join(f"`{entry.plugin}`" for entry in entries)
+        fix = "uninstall all but one of them"
+        raise ConfigError.of("plugin.command_conflict", f"{who} both have a command `{name}`", fix=fix)
+    if not entries:
         return None
-    component = entry.load()
+    component = entries[0].load()
     made = click.Command(
         name.rpartition(".")[2],
         params=_all_parameters(component),

@@ -1,10 +1,9 @@
-"""A group of commands that imports a command when it is used, and knows its help line without."""
+"""The tree of commands: each is imported when it is used, and its help line is known without."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,55 +16,45 @@ Located = tuple[str, str]
 
 
 class LazyGroup(click.Group):
-    """Commands by name and place. With ``contributed``, plugins add commands and groups of commands to it.
+    """The host's commands, by dotted name (``flow.stop``), and those that plugins add.
 
-    What the host has under a name wins over a plugin.
+    What the host has under a name wins over a plugin. ``prefix``: this is the group of the names that begin so.
     """
 
-    def __init__(
-        self,
-        *,
-        commands: Mapping[str, Located],
-        groups: Mapping[str, tuple[str, Mapping[str, Located]]] | None = None,
-        prefix: str = "",
-        contributed: bool = False,
-        **options: Any,
-    ) -> None:
+    def __init__(self, own: Mapping[str, Located], prefix: str = "", **options: Any) -> None:
         super().__init__(no_args_is_help=False, **options)
-        self.located = dict(commands)
-        self.groups = dict(groups or {})
+        self.own = own
         self.prefix = prefix
-        self.contributed = contributed
-        if not prefix:
-            text = "Show the traceback of an internal error."
-            self.params += [click.Option(["--debug"], is_flag=True, expose_value=False, help=text), _version_option()]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands, sorted."""
-        return sorted({name for name, _ in self._summaries()})
+        return [name for name, _ in self._summaries()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of this name, imported now."""
-        if name in self.located:
-            module, _, attribute = self.located[name][0].partition(":")
+        whole = f"{self.prefix}{name}"
+        if whole in self.own:
+            module, _, attribute = self.own[whole][0].partition(":")
             found: click.Command = getattr(importlib.import_module(module), attribute)
             return found
-        if name in self.groups:
-            text, commands = self.groups[name]
-            return LazyGroup(name=name, help=text, commands=commands, prefix=f"{name}.", contributed=self.contributed)
-        return self._contributed_command(name) if self.contributed else None
+        group = LazyGroup(self.own, f"{whole}.", name=name)
+        if members := group.list_commands(ctx):
+            group.help = _group_help(members)
+            return group
+        from dataflare_host.cli import contributed
+
+        return contributed.command(whole)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help lines, without importing a command."""
         with formatter.section("Commands"):
-            formatter.write_dl(sorted(self._summaries()))
+            formatter.write_dl(self._summaries())
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Completes names without importing a command."""
         from click.shell_completion import CompletionItem
 
-        known = [(name, text) for name, text in sorted(self._summaries()) if name.startswith(incomplete)]
-        found = [CompletionItem(name, help=text) for name, text in known]
+        found = [CompletionItem(name, help=text) for name, text in self._summaries() if name.startswith(incomplete)]
         return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
@@ -75,36 +64,27 @@ class LazyGroup(click.Group):
         name, *rest = args
         found = self.get_command(ctx, name)
         if found is None and not ctx.resilient_parsing:
-            near = get_close_matches(name, self.list_commands(ctx), 1)
-            ctx.fail(f"there is no command `{name}`" + (f"; did you mean `{near[0]}`?" if near else ""))
+            from dataflare.declare import nearest
+
+            near = nearest(name, self.list_commands(ctx))
+            ctx.fail(f"there is no command `{name}`" + (f"; did you mean `{near}`?" if near else ""))
         return name if found else None, found, rest
 
     def _summaries(self) -> list[tuple[str, str]]:
-        own = {name: text for name, (_, text) in self.located.items()}
-        own |= {name: text for name, (text, _) in self.groups.items()}
-        if self.contributed:
-            from dataflare_host.cli.contributed import summaries
-
-            own = summaries(self.prefix) | own
-        return list(own.items())
-
-    def _contributed_command(self, name: str) -> click.Command | None:
+        """The commands of this group, and the groups in it, with their help lines."""
         from dataflare_host.cli import contributed
 
-        if not self.prefix and (members := contributed.summaries(f"{name}.")):
-            text = contributed.group_help(members)
-            return LazyGroup(name=name, help=text, commands={}, prefix=f"{name}.", contributed=True)
-        return contributed.command(f"{self.prefix}{name}")
+        known = contributed.summaries() | {name: text for name, (_, text) in self.own.items()}
+        found: dict[str, str] = {}
+        groups: dict[str, list[str]] = {}
+        for name, text in known.items():
+            head, dot, rest = name.removeprefix(self.prefix).partition(".")
+            if name.startswith(self.prefix) and dot:
+                groups.setdefault(head, []).append(rest)
+            elif name.startswith(self.prefix):
+                found[head] = text
+        return sorted(({name: _group_help(members) for name, members in groups.items()} | found).items())
 
 
-def _version_option() -> click.Option:
-    def show(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
-        if wanted:
-            from importlib.metadata import version
-
-            click.echo(f"dataflare {version('dataflare-host')}")
-            ctx.exit()
-
-    return click.Option(
-        ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=show, help="Show the version."
-    )
+def _group_help(members: list[str]) -> str:
+    return f"Commands: {', '.join(sorted(members))}."

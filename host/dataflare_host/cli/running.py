@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from dataflare_host.cli.errors import FAILED, exit_code, problems_of
+from dataflare.errors import DataflareError
+from dataflare_host.cli.errors import FAILED, WRONG, exit_code, problems_of
 from dataflare_host.cli.output import as_text, duration, emit, json_option, show_problems, show_warnings, tell
 from dataflare_host.cli.process import starting, the_host
 
 if TYPE_CHECKING:
+    from dataflare.errors import Problem
     from dataflare_host.kinds import Outcome
     from dataflare_host.plan import Plan
 
@@ -24,13 +26,27 @@ LEVELS = ("debug", "info", "warning", "error")
 flow_file = click.argument("flow", type=click.Path(path_type=Path))
 
 
-@click.command(name="run")
+class _Run(click.Command):
+    """With ``--json`` a wrong command line, too, is answered in the form of a run."""
+
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
+        as_json = "--json" in args
+        try:
+            return super().make_context(info_name, args, *more, **extra)
+        except click.UsageError as error:
+            if not as_json:
+                raise
+            _tell_failure(None, error)
+            raise click.exceptions.Exit(WRONG) from error
+
+
+@click.command(name="run", cls=_Run)
 @flow_file
 @click.option("--mode", metavar="MODE", help="The mode to run in, in place of the flow's.")
 @click.option("--guarantee", metavar="LEVEL", help="The guarantee to demand, in place of the flow's.")
 @click.option("--from-start", is_flag=True, help="Forget the state and begin again.")
-@click.option("--replace", "again", flag_value="replace", help="With --from-start: empty the targets first.")
-@click.option("--append", "again", flag_value="append", help="With --from-start: add to what the targets hold.")
+@click.option("--replace", "emptied", is_flag=True, help="With --from-start: empty the targets first.")
+@click.option("--append", "kept", is_flag=True, help="With --from-start: add to what the targets hold.")
 @click.option("--plan-only", is_flag=True, help="Print the plan as JSON and run nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
@@ -40,7 +56,8 @@ def run(
     mode: str | None,
     guarantee: str | None,
     from_start: bool,
-    again: str | None,
+    emptied: bool,
+    kept: bool,
     plan_only: bool,
     quiet: bool,
     log_level: str,
@@ -52,11 +69,10 @@ def run(
     leaves at once. With --json the last line of stdout tells how it ended. Exit code: 0 finished or stopped, 1 failed,
     2 the flow or the command line is wrong.
     """
-    if again and not from_start:
-        raise click.UsageError(f"--{again} says what --from-start does with a target that is not empty: give both")
     _log_to_stderr(log_level)
     plan: Plan | None = None
     try:
+        again = _existing(from_start, emptied, kept)
         with starting():
             plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
         show_warnings(plan.options.get("warnings", ()))
@@ -66,11 +82,12 @@ def run(
         if from_start:
             plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
         outcome = _run(plan, quiet)
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             raise
-        _tell_failure(plan.name if plan else flow.stem, error)
-        return exit_code(error)
+        told = error if isinstance(error, Exception) else click.Abort()
+        _tell_failure(plan.name if plan else _name_in(flow), told)
+        return exit_code(told)
     _tell_end(flow, plan, outcome, quiet=quiet, as_json=as_json)
     if outcome.status == "failed":
         _leave_if_stuck()
@@ -106,7 +123,29 @@ def _run(plan: Plan, quiet: bool) -> Outcome:
         return host.change("flow.run", plan.name, lambda: run_plan(plan, host, display))
 
 
-def _tell_failure(name: str, error: Exception) -> None:
+def _existing(from_start: bool, emptied: bool, kept: bool) -> str | None:
+    """What becomes of rows that the targets hold: ``replace``, ``append``, or None: they are refused."""
+    if emptied and kept:
+        raise click.UsageError("--replace and --append exclude each other: give one", click.get_current_context())
+    again = "replace" if emptied else "append" if kept else None
+    if again and not from_start:
+        message = f"--{again} says what --from-start does with a target that is not empty: give both"
+        raise click.UsageError(message, click.get_current_context())
+    return again
+
+
+def _name_in(flow: Path) -> str:
+    """The name that a flow file gives its flow, as far as it can be read."""
+    from dataflare_host.document import read_document
+    from dataflare_host.flow import read_flow
+
+    try:
+        return read_flow(read_document(flow), flow)[0].name
+    except DataflareError:
+        return flow.stem
+
+
+def _tell_failure(name: str | None, error: Exception) -> None:
     """The last line of ``run --json`` where there is no outcome."""
     problems = problems_of(error)
     rows = {"read": 0, "written": 0, "rejected": 0, "dropped": 0}
@@ -119,12 +158,34 @@ def _tell_failure(name: str, error: Exception) -> None:
 def _tell_end(flow: Path, plan: Plan, outcome: Outcome, *, quiet: bool, as_json: bool) -> None:
     from dataflare_host.run import outcome_json
 
+    outcome = replace(outcome, problems=_placed(flow, plan, outcome.problems))
     show_problems(outcome.problems)
     document = outcome_json(plan, outcome)
     if not quiet:
         tell(summary(flow, document, outcome))  # stdout may be where a sink writes its rows
     if as_json:
         emit(document)
+
+
+def _placed(flow: Path, plan: Plan, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """The problems of a run, those of a step with the step's place in the flow file."""
+    from dataflare_host.document import read_document
+
+    if not any(problem.details.get("step") in plan.steps for problem in problems):
+        return problems
+    try:
+        document = read_document(flow)
+    except DataflareError:
+        return problems
+
+    def place(problem: Problem) -> Problem:
+        step = plan.steps.get(problem.details.get("step", ""))
+        if step is None or problem.file is not None:
+            return problem
+        within = f"/with{problem.pointer}" if problem.pointer else ""
+        return document.placed(problem.at(pointer=step.pointer + within))
+
+    return tuple(place(problem) for problem in problems)
 
 
 def summary(flow: Path, told: dict[str, Any], outcome: Outcome) -> str:
