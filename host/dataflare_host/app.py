@@ -136,6 +136,17 @@ class Host:
                 found[word] = given
         return found
 
+    def default(self, word: str, flow: str) -> dict[str, Any] | None:
+        """One of ``defaults`` for a flow, its name in place of ``{flow}``; None where no plugin says it."""
+
+        def filled(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: filled(item) for key, item in value.items()}
+            return value.replace("{flow}", flow) if isinstance(value, str) else value
+
+        given: dict[str, Any] | None = filled(self.defaults().get(word))
+        return given
+
     def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
         """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""
         from dataflare_host.grants import effective

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataflare.declare import nearest
+from dataflare.declare import did_you_mean
 from dataflare.errors import ConfigError, Problem
 from dataflare_host.installed import Claim, Installed
 from dataflare_host.manifest import FILE, Manifest
@@ -144,9 +144,9 @@ def _lacks(installed: Installed, manifest: Manifest, versions: dict[str, str]) -
         have = versions.get(name)
         if have is not None and installed.admits(wanted, have):
             continue
-        near = nearest(name, versions) if have is None else None
         message = f"it needs the plugin `{name}` {wanted}, " + (f"got {have}" if have else "which is not usable here")
-        fix = f"did you mean `{near}`?" if near else f"install `dataflare-{name}` {wanted}"
+        install = f"install `dataflare-{name}` {wanted}"
+        fix = install if have else did_you_mean(name, versions, install)
         pointer = f"/dependencies/{name}"
         problems.append(Problem("plugin.dependency", message, file=manifest.file, pointer=pointer, fix=fix))
     return tuple(problems)

@@ -11,7 +11,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from dataflare.declare import nearest, normalise
+from dataflare.declare import did_you_mean, normalise
 from dataflare.errors import ConfigError, Problem
 from dataflare_host.manifest import CONTRACT, FILE, VERSION, Manifest
 
@@ -68,8 +68,7 @@ class _Reader:
         names = tuple(names)
         for key in table:
             if key not in names:
-                near = nearest(key, names)
-                fix = f"did you mean `{near}`?" if near else f"known here: {', '.join(names)}"
+                fix = did_you_mean(key, names, f"known here: {', '.join(names)}")
                 self.refuse("manifest_unknown_key", f"{pointer}/{key}", f"`{key}` is not a key of this table", fix)
 
     def table(self, table: Mapping[str, Json], key: str, pointer: str = "") -> dict[str, Json]:

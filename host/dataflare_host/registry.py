@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflare.declare import nearest, normalise
+from dataflare.declare import did_you_mean, nearest, normalise
 from dataflare.errors import ConfigError, Problem
 from dataflare_host.discover import Catalogue, Faulty
 from dataflare_host.load import Contributions, class_at, classes_of_file, load_file, object_at, preset
@@ -188,8 +188,8 @@ class Table:
                 message = f"the plugin `{plugin}` is installed, but cannot be used"
                 return Problem("flow.unknown_component", message, cause=f"{first.code}: {first.message}", fix=first.fix)
         near = nearest(uses, [entry.uses for entry in self.entries(kind, loading=False)])
-        near = near or nearest(plugin, self.plugins)
-        fix = f"did you mean `{near}`?" if near else f"install `dataflare-{plugin}`, or see `dataflare plugin list`"
+        install = f"install `dataflare-{plugin}`, or see `dataflare plugin list`"
+        fix = f"did you mean `{near}`?" if near else did_you_mean(plugin, self.plugins, install)
         return Problem("flow.unknown_component", f"no plugin `{plugin}` is installed here", fix=fix)
 
 
@@ -242,16 +242,15 @@ def _no_component(where: str, kind: str, name: str, have: Iterable[tuple[str, st
     """A plugin or file has no such component; ``have`` are the kinds and names it has."""
     others = sorted(own for own, other in have if other == name)
     names = sorted(f"{where}/{other}" for own, other in have if own == kind)
-    near = nearest(f"{where}/{name}", names)
     if others:
         message = f"`{where}/{name}` is a {' and a '.join(others)}, not a {kind}"
     else:
         message = f"`{where}` has no {kind} `{name}`"
     listed = ", ".join(f"`{each}`" for each in names) or "none"
-    fix = f"did you mean `{near}`?" if near and not others else f"its {kind} components: {listed}"
+    all_of_them = f"its {kind} components: {listed}"
+    fix = all_of_them if others else did_you_mean(f"{where}/{name}", names, all_of_them)
     return Problem("flow.unknown_component", message, fix=fix)
 
 
 def _known(kind: str, kinds: Iterable[str]) -> str:
-    near = nearest(kind, kinds)
-    return f"did you mean `{near}`?" if near else f"known kinds: {', '.join(sorted(kinds))}"
+    return did_you_mean(kind, kinds, f"known kinds: {', '.join(sorted(kinds))}")

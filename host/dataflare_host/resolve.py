@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,7 +72,7 @@ class Resolver:
         given, kind = getattr(self.flow, word), KINDS[word]
         try:
             if given is None:
-                given = _filled(self.host.defaults().get(word), self.flow.name)
+                given = self.host.default(word, self.flow.name)
             if given is None:
                 message, code = f"the flow has no {word}, and no plugin names one", f"plan.no_{word}"
                 fix = f"write `{word}: plugin/component`, or install a plugin with [defaults]"
@@ -209,16 +209,3 @@ def _keys(component: Component) -> tuple[str, ...]:
 
 def _name_of(step: Step, entry: Entry) -> str:
     return step.uses if step.uses.startswith(PREFIX) else entry.uses
-
-
-def _filled(default: Any, name: str) -> dict[str, Any] | None:
-    """A default of the plugin set with ``{flow}`` put in."""
-    if default is None:
-        return None
-
-    def fill(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: fill(item) for key, item in value.items()}
-        return value.replace("{flow}", name) if isinstance(value, str) else value
-
-    return {"uses": default["uses"], "with": fill(default.get("with") or {})}

@@ -58,6 +58,12 @@ def nearest(name: str, known: Any) -> str | None:
     return found[0] if found else None
 
 
+def did_you_mean(name: str, known: Any, otherwise: str) -> str:
+    """The fix for a name that is not known: the nearest that is, else ``otherwise``."""
+    near = nearest(name, known)
+    return f"did you mean `{near}`?" if near else otherwise
+
+
 def component_class(thing: Any) -> type[Component] | None:
     """The component that a class or a decorated function stands for; None for anything else, a kind's base included."""
     from dataflare.component import Component

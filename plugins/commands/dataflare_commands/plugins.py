@@ -43,13 +43,12 @@ class Info(Command, name="plugin.info", group="plugin"):
 
     def call(self, host: Any, plugin: str) -> Json:
         """The manifest, its components with ``config`` (JSON Schema). Raises ConfigError ``plugin.unknown``."""
-        from dataflare.declare import nearest, normalise
+        from dataflare.declare import did_you_mean, normalise
 
         known = host.table()
         manifest = known.plugins.get(normalise(plugin))
         if manifest is None:
-            near = nearest(plugin, known.plugins)
-            fix = f"did you mean `{near}`?" if near else "`dataflare plugin list` shows what is there"
+            fix = did_you_mean(plugin, known.plugins, "`dataflare plugin list` shows what is there")
             raise ConfigError.of("plugin.unknown", f"no plugin `{plugin}` is installed here", fix=fix)
         components = [_component(entry) for entry in known.entries() if entry.plugin == manifest.id]
         return {**manifest.as_json(), "components": components}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from dataflare.context import Context
 from dataflare.errors import ConfigError, Fenced, StateError
@@ -45,7 +45,7 @@ def kept_of(host: Host, path: Path) -> Iterator[Kept]:
     from dataflare_host.flow import Flow
 
     flow = Flow.load(path)
-    named = flow.state or _filled(host.defaults().get("state"), flow.name)
+    named = flow.state or host.default("state", flow.name)
     if named is None:
         raise ConfigError.of(
             "plan.no_state", "the flow has no store, and no plugin names one", fix="write `state: state/sqlite`"
@@ -99,12 +99,3 @@ def _expect_gone(kept: Kept, region: str, info: LeaseInfo, patience: float) -> N
             return
         time.sleep(LOOK)
         now = kept.store.lease_info(kept.flow, region)
-
-
-def _filled(given: Any, flow: str) -> Any:
-    """A default of the plugin set with the flow's name in place of ``{flow}``."""
-    if isinstance(given, str):
-        return given.replace("{flow}", flow)
-    if hasattr(given, "items"):
-        return {key: _filled(value, flow) for key, value in given.items()}
-    return given
