@@ -12,6 +12,7 @@ from dataflare.errors import StateError
 from dataflare.split import Json
 from dataflare_host.checkpoint import Changes, Checkpoint, SplitState, StepCounts
 from dataflare_host.layout import Layout, Region
+from dataflare_host.local import PREFIX as LOCAL
 from dataflare_host.plan import Plan
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.splits import SplitBook
@@ -28,11 +29,19 @@ def first_checkpoint(plan: Plan, region: Region, layout: Layout) -> Checkpoint:
 def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
     """Raises StateError ``state.mismatch`` where a checkpoint and the plan do not belong together."""
     stateful = {**checkpoint.splits, **checkpoint.tokens, **checkpoint.snapshots, **checkpoint.keyed}
-    fix = "give the step its old name and settings back, or `dataflare state reset` the flow"
+    fix = "give the step its old name and settings back, name the flow anew, or begin again with `--from-start`"
     for step in stateful:
         if step not in region.steps:
             raise StateError.of(
                 "state.mismatch", f"the state holds the step `{step}`, which the flow no longer has", fix=fix
+            )
+        # A component of this program goes by its version alone.
+        uses = checkpoint.plugins.get(step, "").rpartition("==")[0]
+        if uses and uses != plan.steps[step].uses and not uses.startswith(LOCAL):
+            raise StateError.of(
+                "state.mismatch",
+                f"the state of `{step}` was made by `{uses}`, the flow now uses `{plan.steps[step].uses}`",
+                fix=fix,
             )
     for step, columns in checkpoint.keyed.items():
         if list(plan.steps[step].keyed) != columns:
@@ -64,7 +73,7 @@ def compose(
         engine=ENGINE,
         plan=plan.digest,
         committed_at=datetime.now(UTC).isoformat(),
-        plugins={name: f"{step.plugin}=={step.version}" for name, step in plan.steps.items()},
+        plugins={name: f"{step.uses}=={step.version}" for name, step in plan.steps.items()},
         keyed={name: list(plan.steps[name].keyed) for name in _steps(plan, reports) if plan.steps[name].keyed},
         splits=dict(before.splits),
         discovery=dict(before.discovery),

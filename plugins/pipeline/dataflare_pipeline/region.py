@@ -25,6 +25,7 @@ from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.consent import consents
 from dataflare_pipeline.decide import Decisions
 from dataflare_pipeline.epoch import check_fits, compose, first_checkpoint
+from dataflare_pipeline.former import forget_former
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
@@ -163,6 +164,8 @@ class RegionRun:
             if self._anew:
                 # Only now that everything has opened: what refuses to start anew leaves the old state as it was.
                 self.session.store.reset(self.session.plan.name, self.region.name, self.lease.token)
+                if self.region.name == min(self.session.part.layout.regions):
+                    forget_former(self.session)
             self.session.store.commit(made, Changes(), self.lease.token)
             self._anew = False
             checkpoint = made

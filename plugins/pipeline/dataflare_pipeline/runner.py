@@ -14,6 +14,7 @@ from dataflare.errors import ConfigError, DataflareError, Fenced, Problem, State
 from dataflare_host.host import Event
 from dataflare_host.kinds import Outcome, Store
 from dataflare_host.layout import Region
+from dataflare_pipeline.former import refuse_former
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.policy import Policy, StepFailed
 from dataflare_pipeline.region import Edit, RegionRun
@@ -101,6 +102,8 @@ class FlowRunner:
                 run = self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
                 replay = self.session.option("replay", None)
                 run.replaying = None if replay is None else Wanted.of(replay)
+            if not self.session.option("from_start", False):
+                refuse_former(self.session)
             self.state = "running"
             self._begun.set()
             self.session.host.emit(Event("flow.started", self.session.plan.name))
