@@ -15,11 +15,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dataflare.errors import ConfigError, Problem
 from dataflare_host.manifest import CONTRACT, VERSION, Manifest
 
 GROUP = "dataflare.plugins"
-_MADE_BY = [1, CONTRACT, VERSION, sys.version]
+_MADE_BY = [2, CONTRACT, VERSION, sys.version]
 _METADATA = (".dist-info", ".egg-info")
 _SETTLED = 2.0
 """Seconds after which a folder's time stamp is trusted: a change within the clock's grain would go unseen."""
@@ -56,8 +55,7 @@ class Installed:
             for kept in given["folders"].values():
                 kept["claims"] = [Claim(**claim) for claim in kept["claims"]]
             for kept in given["files"].values():
-                kept["manifest"] = kept["manifest"] and Manifest.from_json(kept["manifest"])
-                kept["problems"] = tuple(Problem(**problem) for problem in kept["problems"])
+                kept["manifest"] = Manifest.from_json(kept["manifest"])
             return cls(file, given["folders"], given["files"], dict(given["ranges"]))
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return cls(file)
@@ -79,7 +77,7 @@ class Installed:
         return claims
 
     def manifest(self, file: Path, package: str) -> Manifest:
-        """The manifest in a file. Raises ConfigError with every problem."""
+        """The manifest in a file. Raises ConfigError with every problem; a faulty file is read again each time."""
         try:
             stat = file.stat()
             now = {"stamp": stat.st_mtime_ns, "size": stat.st_size, "package": package}
@@ -89,14 +87,8 @@ class Installed:
         if now != {key: kept.get(key) for key in now}:
             from dataflare_host.read_manifest import load_manifest
 
-            kept = {**now, "manifest": None, "problems": ()}
-            try:
-                kept["manifest"] = load_manifest(file, package)
-            except ConfigError as error:
-                kept["problems"] = error.problems
+            kept = {**now, "manifest": load_manifest(file, package)}
             self._keep(self.files, str(file), kept)
-        if kept["manifest"] is None:
-            raise ConfigError(*kept["problems"])
         return kept["manifest"]  # type: ignore[no-any-return]
 
     def admits(self, wanted: str, version: str) -> bool:
@@ -127,11 +119,7 @@ class Installed:
             if folder in path
         }
         files = {
-            file: {
-                **kept,
-                "manifest": kept["manifest"] and kept["manifest"].as_json(),
-                "problems": [asdict(problem) for problem in kept["problems"]],
-            }
+            file: {**kept, "manifest": kept["manifest"].as_json()}
             for file, kept in self.files.items()
             if os.path.exists(file)
         }
