@@ -325,6 +325,16 @@ def test_check_names_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     assert not driver_for(Files(path="new/folder/out.jsonl"), Context(base=tmp_path)).check()
 
 
+@pytest.mark.parametrize("path", ["file/out.jsonl", "file/out/", "file/out.parquet"])
+def test_a_place_that_cannot_be_opened_is_named(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").write_text("x")
+    driver = driver_for(Files(path=path, format="parquet" if "parquet" in path else "jsonl"), Context(base=tmp_path))
+    with pytest.raises(DataflareError) as error:
+        driver.open(Resume())
+    assert error.value.code == "files.not_writable"
+    driver.close()
+
+
 def test_a_full_disk_is_said_so_and_the_epoch_can_be_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

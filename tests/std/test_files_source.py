@@ -252,6 +252,8 @@ def test_a_key_that_appears_late_becomes_a_column(
         (b'{"t":"\\ud800"}', "files.bad_json"),
         (b'{"n":' + b"9" * 5000 + b"}", "files.bad_json"),
         (b"[" * 100_000, "files.bad_json"),
+        (b'{"n":' + b"[" * 200 + b"]" * 200 + b"}", "files.bad_json"),
+        (b'{"new":' + b'{"x":' * 200 + b"1" + b"}" * 201, "files.bad_json"),
         (b'{"t":"\xff"}', "files.bad_utf8"),
         (b'{"n":"x"}', "files.bad_type"),
         (b'{"n":"12"}', "files.bad_type"),
@@ -310,6 +312,18 @@ def test_a_given_schema_is_read_strictly(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert seen.rows[0]["b"] == b"\x00\xff"
     assert seen.codes() == [("files.bad_type", 2), ("files.bad_type", 3)]
+
+
+@pytest.mark.parametrize("count", [3, 40_000])
+@pytest.mark.parametrize(
+    "deep", [b'{"n":' + b"[" * 300 + b"]" * 300 + b"}", b'{"n":1,"n":' + b"[" * 300 + b"]" * 300 + b"}"]
+)
+def test_a_deeply_nested_line_in_the_sample_is_refused_and_decides_nothing(
+    tmp_path: Path, count: int, deep: bytes
+) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"n":1}\n' * count + deep + b'\n{"n":2}\n')
+    seen = read(tmp_path, path="a.jsonl")
+    assert (len(seen.rows), seen.rows[-1], seen.codes()) == (count + 1, {"n": 2}, [("files.bad_json", count + 1)])
 
 
 def test_a_few_odd_values_do_not_make_a_column_of_numbers_text(tmp_path: Path) -> None:

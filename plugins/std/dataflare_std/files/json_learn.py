@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SMALL_SAMPLE = 128 << 10
+_LEVELS = 100
+"""How deep values may be nested; a line that is deeper would break DuckDB, which learns, and Python's stack."""
 _VAST = re.compile(rb"[:,\[\s]-?\d{20}")
 """A whole number that DuckDB takes for a floating one, which would cost its column the last digits."""
 
@@ -31,7 +33,7 @@ def learn(sample: bytes) -> list[pa.Field]:
     except pa.ArrowInvalid:
         text = [line.decode("utf-8", "replace") for line in raw.to_pylist()]
         lines = pa.array(text, pa.string())
-    lines = lines.filter(pc.not_equal(lines, ""))
+    lines = _shallow(lines.filter(pc.not_equal(lines, "")))
     if len(sample) <= _SMALL_SAMPLE or _VAST.search(sample):
         return fields_of_structure(structure_in_lines(lines.to_pylist()))
     parser = connection()
@@ -88,6 +90,26 @@ def _structure_by_duckdb(parser: Any, lines: pa.StringArray) -> Mapping[str, Any
     return structure if isinstance(structure, dict) else {}
 
 
+def _shallow(lines: pa.StringArray) -> pa.StringArray:
+    """Without the lines that are nested too deep, or perhaps are and cannot be told."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    opened = pc.add(pc.count_substring(lines, "["), pc.count_substring(lines, "{"))
+    if not len(lines) or pc.max(opened).as_py() <= _LEVELS:
+        return lines
+    found = zip(lines.to_pylist(), pc.less_equal(opened, _LEVELS).to_pylist(), strict=True)
+    return pa.array([line for line, is_flat in found if is_flat or _is_read(line)], pa.string())
+
+
+def _is_read(line: str) -> bool:
+    try:
+        loaded(line)
+    except BadValue:
+        return False
+    return True
+
+
 class Malformed(BadValue):
     """A line that Python's parser does not take."""
 
@@ -95,13 +117,34 @@ class Malformed(BadValue):
 def loaded(line: str) -> Any:
     """The JSON value of a line. Raises BadValue (``files.bad_json``)."""
     try:
-        return json.loads(line, object_pairs_hook=_without_doubles)
+        found = json.loads(line, object_pairs_hook=_without_doubles)
     except json.JSONDecodeError as error:
         raise Malformed("files.bad_json", f"not JSON: {error.msg} at character {error.pos + 1}") from error
     except RecursionError as error:
-        raise BadValue("files.bad_json", "not JSON: too many levels") from error
+        raise _too_deep() from error
     except ValueError as error:
         raise BadValue("files.bad_json", f"not JSON: {error}") from error
+    if line.count("[") + line.count("{") > _LEVELS:
+        _refuse_deep(found)
+    return found
+
+
+def _refuse_deep(value: Any) -> None:
+    level = [value]
+    for _ in range(_LEVELS + 1):
+        level = [
+            part
+            for item in level
+            if isinstance(item, (dict, list))
+            for part in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BadValue:
+    return BadValue("files.bad_json", f"values are nested more than {_LEVELS} deep")
 
 
 def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from dataflare_std.files.folder import Folder
 from dataflare_std.files.listing import FORMATS, format_of
 from dataflare_std.files.one_file import OneFile
 from dataflare_std.files.parquet_file import ParquetFile
+from dataflare_std.files.staging import write_failed
 from dataflare_std.files.targets import Settings, Token
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ class Files(Sink[dict[str, Any]], ability="staged", fencing="lock"):
         self._target: Folder | ParquetFile | OneFile = kind(settings)
         try:
             self._target.open(ctx, resume)
+        except OSError as error:
+            self._target.close()
+            raise write_failed(error, settings.path) from error
         except BaseException:
             self._target.close()
             raise
