@@ -16,21 +16,19 @@ SHOWN = 64 * 1024
 
 @dataclass(frozen=True)
 class Block:
-    """Whole lines of a file, from byte ``start`` to ``end``; ``read`` may hold more, which is the next block's."""
+    """Whole lines of a file, from byte ``start`` to ``end``.
 
-    read: bytes
+    ``view`` are their bytes, not copied: it holds them only until the next block is read.
+    """
+
+    view: memoryview
     start: int
     end: int
 
     @property
-    def view(self) -> memoryview:
-        """The bytes of the lines, not copied."""
-        return memoryview(self.read)[: self.end - self.start]
-
-    @property
     def data(self) -> bytes:
-        """The bytes of the lines."""
-        return self.read[: self.end - self.start]
+        """The bytes of the lines, copied."""
+        return bytes(self.view)
 
 
 @dataclass(frozen=True)
@@ -42,12 +40,25 @@ class TooLong:
     end: int
 
 
+class Room:
+    """Memory that blocks are read into, one at a time: fresh memory for each costs more than the reading."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def of(self, size: int) -> bytearray:
+        """At least so many bytes; what was there before is lost."""
+        if len(self._held) < size:
+            self._held = bytearray(size)
+        return self._held
+
+
 @dataclass
 class Lines:
     """The lines of one range of an open file.
 
     ``limit`` is the longest line in bytes. ``open_end``: the file may still grow, so that a line without a newline is
-    not yet a line.
+    not yet a line. Blocks are read into ``room``.
     """
 
     file: int
@@ -55,6 +66,7 @@ class Lines:
     stop: int | None
     limit: int
     open_end: bool = False
+    room: Room = field(default_factory=Room)
     _counted: tuple[int, int] = field(default=(0, 0), init=False)
 
     def first(self, offset: int) -> int:
@@ -67,34 +79,43 @@ class Lines:
         """The lines from ``offset`` on, about ``size`` bytes, one at least; None where the range (or file) ends."""
         if self.stop is not None and offset >= self.stop:
             return None
-        data = os.pread(self.file, size, offset)
-        if not data:
+        held = self.room.of(size)
+        there = os.preadv(self.file, [memoryview(held)[:size]], offset)
+        if not there:
             return None
-        cut = self._cut(data, offset, 0)
+        cut = self._cut(held, there, offset, 0)
+        return self._long(bytes(memoryview(held)[:there]), offset) if cut is None else self._whole(held, cut, offset)
+
+    def _long(self, data: bytes, offset: int) -> Block | TooLong | None:
+        """The lines from ``offset`` on, of which the first one goes on behind ``data``."""
+        cut = None
         while cut is None:
             more = os.pread(self.file, min(STEP, self.limit), offset + len(data))
             if not more:
                 return self._last(data, offset)
             fresh = len(data)
             data += more
-            cut = self._cut(data, offset, fresh)
+            cut = self._cut(data, len(data), offset, fresh)
             if cut is None and len(data) > self.limit:
                 return self._too_long(data, offset)
-        if cut > self.limit + 1 and data.find(b"\n", 0, self.limit + 1) < 0:
-            return self._too_long(data, offset)
-        return Block(data, offset, offset + cut)
+        return self._whole(data, cut, offset)
 
-    def _cut(self, data: bytes, offset: int, fresh: int) -> int | None:
-        """How much of ``data`` are whole lines that start in the range; None: the first line goes on.
+    def _whole(self, data: bytes | bytearray, cut: int, offset: int) -> Block | TooLong | None:
+        if cut > self.limit + 1 and data.find(b"\n", 0, self.limit + 1) < 0:
+            return self._too_long(bytes(data[:cut]), offset)
+        return Block(memoryview(data)[:cut], offset, offset + cut)
+
+    def _cut(self, data: bytes | bytearray, size: int, offset: int, fresh: int) -> int | None:
+        """How much of the first ``size`` bytes are whole lines that start in the range; None: the first line goes on.
 
         Before ``fresh`` there is no end of a line.
         """
         if fresh:
-            return data.find(b"\n", fresh) + 1 or None
-        last = self.stop - 1 - offset if self.stop is not None else len(data)
-        newline = data.find(b"\n", last) if last < len(data) else -1
+            return data.find(b"\n", fresh, size) + 1 or None
+        last = self.stop - 1 - offset if self.stop is not None else size
+        newline = data.find(b"\n", last, size) if last < size else -1
         if newline < 0:
-            newline = data.rfind(b"\n", 0, min(len(data), last)) if last > 0 else -1
+            newline = data.rfind(b"\n", 0, min(size, last)) if last > 0 else -1
         return None if newline < 0 else newline + 1
 
     def _last(self, data: bytes, offset: int) -> Block | TooLong | None:
@@ -102,7 +123,7 @@ class Lines:
             return None
         if len(data) > self.limit:
             return TooLong(data[:SHOWN], offset, offset + len(data))
-        return Block(data, offset, offset + len(data))
+        return Block(memoryview(data), offset, offset + len(data))
 
     def _too_long(self, data: bytes, offset: int) -> Block | TooLong | None:
         newline = data.find(b"\n")
@@ -143,8 +164,8 @@ class QuotedLines(Lines):
 
     quote: bytes = b'"'
 
-    def _cut(self, data: bytes, offset: int, fresh: int) -> int | None:
-        newline = data.rfind(b"\n")
+    def _cut(self, data: bytes | bytearray, size: int, offset: int, fresh: int) -> int | None:
+        newline = data.rfind(b"\n", 0, size)
         odd = data.count(self.quote, 0, max(newline, 0)) % 2
         while newline >= 0 and odd:
             before = data.rfind(b"\n", 0, newline)
@@ -155,5 +176,5 @@ class QuotedLines(Lines):
     def _too_long(self, data: bytes, offset: int) -> Block | TooLong | None:
         newline = data.find(b"\n", 0, self.limit + 1)
         if newline >= 0:
-            return Block(data, offset, offset + newline + 1)
+            return Block(memoryview(data)[: newline + 1], offset, offset + newline + 1)
         return super()._too_long(data, offset)

@@ -14,7 +14,7 @@ from dataflare.schema import Schema
 from dataflare.split import Demand, Idle, Json, Refused, Split
 from dataflare.types import Bytes, Columns
 from dataflare_std.files import parquet
-from dataflare_std.files.blocks import Block, Lines, QuotedLines, TooLong
+from dataflare_std.files.blocks import Block, Lines, QuotedLines, Room, TooLong
 from dataflare_std.files.columns import grown, schema_of_words
 from dataflare_std.files.csv_lines import Dialect
 from dataflare_std.files.listing import (
@@ -142,6 +142,7 @@ class Files(Source[dict[str, Any]], replay="position"):
     def open(self, ctx: Context) -> None:
         self._readers: dict[Any, LineReader] = {}
         self._learned: pa.Schema | None = None
+        self._room = Room()
 
     def close(self) -> None:
         for reader in self._readers.values():
@@ -199,7 +200,7 @@ class Files(Source[dict[str, Any]], replay="position"):
             first: int = split.start["offset"]
             verify(file, listed.name, at["fp"], stop if stop is not None else at["offset"])
             quoted = self._format(listed) == "csv" and self.multiline and bool(self.quote)
-            lines = (QuotedLines if quoted else Lines)(file, first, stop, self.max_line, self.follow)
+            lines = (QuotedLines if quoted else Lines)(file, first, stop, self.max_line, self.follow, self._room)
             reader = self._reader(listed, file, columns, ctx)
             offset = at["offset"]
             if offset == first:
