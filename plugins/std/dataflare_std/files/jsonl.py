@@ -124,7 +124,7 @@ class JsonLines:
             return not may_hold_empty_row(rows)
         quote, following = octets[:-1] == 0x22, octets[1:]
         keys = (quote & (following == 0x3A)).sum()
-        apart = (quote & ((following == 0x20) | (following == 0x09) | (following == 0x0D))).any()
+        apart = (quote & (following <= 0x20)).any()
         return not apart and keys == rows.num_rows * len(self.schema) + sum(map(keys_inside, rows.columns))
 
     # --- a block with something odd in it --------------------------------------------------------
