@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataflare import Batch, ConfigError, Context, Demand, Failed, Resume, Schema
+from dataflare import Batch, ConfigError, Context, Demand, Failed, Resume, Schema, Split
 from dataflare.drive import NO_POSITION, SinkDriver, SourceDriver, ToolDriver, driver_for
 from dataflare_std.ends import Count, Null
 from dataflare_std.profile import Profile
@@ -84,6 +84,15 @@ def test_lines_that_are_no_rows_are_refused_with_their_number(monkeypatch: pytes
     ]
 
 
+def test_what_an_earlier_process_left_unread_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    driver = driver_for(StdioSource(), Context())
+    assert isinstance(driver, SourceDriver)
+    driver.open(Resume())
+    demand = Demand(2, 1 << 20, time.monotonic() + 60)
+    assert list(driver.read(Split("stdin-of-another-process"), NO_POSITION, demand, None)) == []
+
+
 def test_nothing_to_read_is_idle_and_no_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb"):
@@ -121,6 +130,33 @@ def test_an_output_that_nobody_reads_ends_the_flow(monkeypatch: pytest.MonkeyPat
     assert caught.value.code == "stdio.closed"
     with pytest.raises(BrokenPipeError):
         pipe.close()
+
+
+def test_a_full_output_is_told_and_an_unbuffered_one_gets_every_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = sink(StdioSink())
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        with pytest.raises(Failed) as caught:
+            out.write(Batch.of({"s": ["x"]}))
+        assert caught.value.code == "stdio.not_writable"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())
+
+    class Grudging(io.RawIOBase):
+        """Takes seven bytes at a time."""
+
+        taken = b""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            self.taken += bytes(data[:7])
+            return min(7, len(data))
+
+    grudging = Grudging()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(grudging, write_through=True))  # type: ignore[type-var]
+    out.write(Batch.of({"s": ["a long text"]}))
+    assert json.loads(grudging.taken) == {"s": "a long text"}
 
 
 def profile(folder: Path, **given: Any) -> Any:

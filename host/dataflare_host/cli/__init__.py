@@ -56,8 +56,18 @@ def _pass_on(code: object, **_options: object) -> object:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and give its exit code; never raises."""
-    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    """Run a command line, by default that of this process, and give its exit code; never raises."""
+    if argv is not None:
+        return _run(list(argv))
+    from dataflare_host.cli.process import Ending
+
+    ending = Ending()
+    ending.code = _run(sys.argv[1:])
+    return ending.code
+
+
+def _run(words: list[str]) -> int:
+    arguments = words or ["--help"]
     try:
         code = root.main(arguments, prog_name="dataflare", standalone_mode=False)
         sys.stdout.flush()
@@ -69,7 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from dataflare_host.cli.errors import report
 
-        return report(error, as_json="--json" in arguments, debug="--debug" in arguments)
+        try:
+            return report(error, as_json="--json" in arguments, debug="--debug" in arguments)
+        except OSError as unwritten:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            click.echo(f"the standard output cannot be written: {unwritten.strerror}", err=True)
+            return 1
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         return 1

@@ -7,6 +7,7 @@ import os
 import select
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,8 @@ from dataflare.json_rows import to_json_rows
 
 CHUNK = 1 << 20
 SHOWN = 1 << 16
+_THIS_INPUT = f"stdin-{uuid.uuid4()}"
+"""Names what is piped into this process: the next process gets other rows, which are not read yet."""
 
 
 class StdioSource(Source, name="stdio", replay="none"):
@@ -26,11 +29,13 @@ class StdioSource(Source, name="stdio", replay="none"):
     )
 
     def splits(self) -> list[Split]:
-        """Standard input is one split."""
-        return [Split("stdin")]
+        """The standard input of this process is one split."""
+        return [Split(_THIS_INPUT)]
 
-    def read(self, demand: Demand, ctx: Context) -> Iterator[Any]:
-        """Rows as their lines arrive; ``Idle`` while nothing comes."""
+    def read(self, split: Split, demand: Demand, ctx: Context) -> Iterator[Any]:
+        """Rows as their lines arrive; ``Idle`` while nothing comes. What an earlier process left unread is gone."""
+        if split.id != _THIS_INPUT:
+            return
         lines = _Lines(self.max_line)
         descriptor = _stdin()
         while not ctx.cancelled:
@@ -57,10 +62,10 @@ class StdioSink(Sink, name="stdio", ability="append", shared="process"):
     """Write rows to standard output as JSON lines; after a crash some may come again."""
 
     def write(self, batch: Batch) -> None:
-        """Write the rows. Raises Failed (``stdio.closed``) if nobody reads any more."""
+        """Write the rows. Raises Failed: ``stdio.closed`` if nobody reads any more, ``stdio.not_writable``."""
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in to_json_rows(batch))
         with _output():
-            sys.stdout.write(text)
+            _write_all(text)
 
     def commit(self) -> None:
         """Make sure that everything has left the process."""
@@ -127,6 +132,23 @@ def _output() -> Iterator[None]:
         yield
     except BrokenPipeError as error:
         raise Failed.of("stdio.closed", "nobody reads the standard output any more", cause=str(error)) from error
+    except OSError as error:
+        fix = "free some space, or send it elsewhere"
+        message = "the standard output cannot be written"
+        raise Failed.of("stdio.not_writable", message, cause=str(error), fix=fix) from error
+
+
+def _write_all(text: str) -> None:
+    """Write to standard output to the last byte: an unbuffered one takes what it has room for, and says so."""
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:
+        sys.stdout.write(text)
+        return
+    sys.stdout.flush()
+    rest = memoryview(text.encode())
+    while rest:
+        rest = rest[binary.write(rest) or 0 :]
+    binary.flush()
 
 
 def _stdin() -> int:

@@ -42,7 +42,11 @@ def list_files(paths: Sequence[str], ctx: Context, known: frozenset[str] = froze
     """
     found: dict[str, Listed] = {}
     for given in paths:
-        for path in _expand(given, ctx):
+        try:
+            paths_found = _expand(given, ctx)
+        except OSError as error:
+            raise unreadable(ctx.path(given), str(error)) from error
+        for path in paths_found:
             name = _name_of(path, ctx.base)
             found[name] = Listed(name, path, _size(path))
     return [found[name] for name in sorted(found)]
@@ -69,16 +73,19 @@ def _expand(given: str, ctx: Context) -> list[Path]:
         _readable_folder(path)
         return [item for item in path.iterdir() if item.suffix.lower() in SUFFIXES and _plain(item)]
     if glob.has_magic(given):
+        _readable_folder(next(folder for folder in path.parents if not glob.has_magic(str(folder))))
         return [item for item in map(Path, glob.glob(str(path), recursive=True)) if _plain(item)]
     if not path.exists():
-        raise ConfigError.of(
-            "files.missing",
-            f"there is no file `{path}`",
-            pointer="/path",
-            cause=f"the folder `{path.parent}` {'has no such entry' if path.parent.is_dir() else 'does not exist'}",
-            fix="correct `path`; relative paths start at the flow file's folder",
-        )
+        cause = f"the folder `{path.parent}` {'has no such entry' if path.parent.is_dir() else 'does not exist'}"
+        raise _missing(f"there is no file `{path}`", cause)
+    if not path.is_file():
+        raise unreadable(path, "it is no file with bytes that can be read again, but a pipe or a device")
     return [path]
+
+
+def _missing(message: str, cause: str | None = None) -> ConfigError:
+    fix = "correct `path`; relative paths start at the flow file's folder"
+    return ConfigError.of("files.missing", message, pointer="/path", cause=cause, fix=fix)
 
 
 def _plain(path: Path) -> bool:
@@ -86,6 +93,8 @@ def _plain(path: Path) -> bool:
 
 
 def _readable_folder(path: Path) -> None:
+    if not path.exists():
+        raise _missing(f"there is no folder `{path}`")
     if not os.access(path, os.R_OK | os.X_OK):
         raise unreadable(path, "the folder cannot be listed")
 

@@ -95,15 +95,15 @@ class Files(Sink[dict[str, Any]], ability="staged", fencing="lock"):
 
     def open(self, ctx: Context, resume: Resume) -> None:
         settings = self._settings(ctx)
-        kind = Folder if self._is_folder(ctx) else ParquetFile if settings.form == "parquet" else OneFile
-        self._target: Folder | ParquetFile | OneFile = kind(settings)
         try:
+            kind = Folder if self._is_folder(ctx) else ParquetFile if settings.form == "parquet" else OneFile
+            self._target: Folder | ParquetFile | OneFile = kind(settings)
             self._target.open(ctx, resume)
         except OSError as error:
-            self._target.close()
+            self.close()
             raise write_failed(error, settings.path) from error
         except BaseException:
-            self._target.close()
+            self.close()
             raise
 
     def begin(self, epoch: int) -> None:
