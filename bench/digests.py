@@ -20,9 +20,9 @@ def json_lines(pattern: str, columns: str) -> object:
         with duckdb.connect() as connection:
             found = connection.execute(
                 f"select count(*), sum(hash({columns})::hugeint) % 18446744073709551616::hugeint "
-                "from read_json(?, columns = {id: 'BIGINT', ts: 'TIMESTAMPTZ', device: 'VARCHAR', temperature: 'DOUBLE', "
-                "humidity: 'DOUBLE', status: 'VARCHAR', tags: 'VARCHAR[]', site: 'STRUCT(name VARCHAR, line INTEGER)', "
-                "fahrenheit: 'DOUBLE'})",
+                "from read_json(?, columns = {id: 'BIGINT', ts: 'TIMESTAMPTZ', device: 'VARCHAR', "
+                "temperature: 'DOUBLE', humidity: 'DOUBLE', status: 'VARCHAR', tags: 'VARCHAR[]', "
+                "site: 'STRUCT(name VARCHAR, line INTEGER)', fahrenheit: 'DOUBLE'})",
                 [files],
             ).fetchone()
         assert found is not None

@@ -210,8 +210,8 @@ def test_keys_change_one_by_one(store: Store, opened: Opener) -> None:
 
 def test_values_and_keys_are_any_bytes(store: Store, opened: Opener) -> None:
     store.lease("f", "r", "o", 0)
-    raw = replace(change("", ""), key=b"\x00\xff\x00", value=b"\xff\x00")
-    store.commit(checkpoint(1), Changes([raw, replace(raw, key=b"", value=b"")]), 1)
+    raw = change("", "")._replace(key=b"\x00\xff\x00", value=b"\xff\x00")
+    store.commit(checkpoint(1), Changes([raw, raw._replace(key=b"", value=b"")]), 1)
     assert sorted(opened().state("f", "r", "s", "seen")) == [(b"", b"", None), (b"\x00\xff\x00", b"\xff\x00", None)]
 
 
