@@ -41,15 +41,3 @@ class Chain:
         if route.next is not None:
             for name, made in route.next.process(batch, route.input, work):
                 self.push(route.next.step, name, made, work)
-
-    def end(self, work: Work, *, after: str | None = None) -> None:
-        """End of input: each step flushes in turn, its last rows going through those behind it.
-
-        ``after``: only the steps behind this one (the head has flushed by itself).
-        """
-        begun = after is None
-        for operator in self.operators:
-            if begun:
-                for name, made in operator.finish(work):
-                    self.push(operator.step, name, made, work)
-            begun = begun or operator.step == after

@@ -28,9 +28,13 @@ class Barrier:
 
 @dataclass(frozen=True)
 class Watermark:
-    """No earlier event time will come on this port, late rows aside."""
+    """No earlier event time will come on this port, late rows aside; None: nothing is known of it yet.
 
-    time: datetime
+    ``quiet``: nothing at all will come for now, so that this port holds time back no longer.
+    """
+
+    time: datetime | None
+    quiet: bool = False
 
 
 Item = Batch | Barrier | Watermark
@@ -142,7 +146,7 @@ class Port:
         self.input = input
         self.items: deque[Item] = deque()
         self.held = False
-        self.watermark: datetime | None = None
+        self.watermark = Watermark(None)
         self.rows = 0
         self.bytes = 0
         self._most_rows = rows

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 from dataflare.context import Context
 from dataflare.drive import ProcessorDriver, SinkDriver, driver_for
-from dataflare.errors import DataflareError
 from dataflare.schema import Schema
 from dataflare_pipeline.chains import in_order
 from dataflare_pipeline.session import Session
 
 log = logging.getLogger("dataflare.pipeline")
+Schemas = dict[tuple[str, str], Schema]
 
 
-def consents(
+def planned_with(
     session: Session, schemas: Mapping[tuple[str, str], Schema], step: str, output: str, wanted: Schema
-) -> bool:
-    """True if every step behind ``step.output`` plans with the wanted schema."""
-    known = {**schemas, (step, output): wanted}
+) -> Schemas | None:
+    """What every output is, once ``step.output`` has the wanted schema; None if a step behind it cannot take that."""
+    known: Schemas = {**schemas, (step, output): wanted}
     behind = {step}
     for name in in_order(session.plan, session.plan.steps):
         if name == step or not any(edge.source in behind for edge in session.plan.inputs(name)):
@@ -27,13 +27,13 @@ def consents(
         behind.add(name)
         try:
             known.update(_planned(session, name, known))
-        except DataflareError as error:
+        except Exception as error:
             log.warning("`%s` cannot take the new schema of `%s.%s`: %s", name, step, output, error)
-            return False
-    return True
+            return None
+    return known
 
 
-def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema]) -> dict[tuple[str, str], Schema]:
+def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema]) -> Schemas:
     inputs: dict[str, Schema] = {}
     for edge in session.plan.inputs(name):
         schema = known.get((edge.source, edge.output))
@@ -42,8 +42,11 @@ def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema
         inputs[edge.input] = inputs[edge.input].union(schema) if edge.input in inputs else schema
     context = Context(flow=session.plan.name, step=name, base=session.base)
     driver = driver_for(session.host.step(session.plan, name), context)
-    if isinstance(driver, SinkDriver):
-        driver.plan(inputs[""])
-        return {}
-    assert isinstance(driver, ProcessorDriver)
-    return {(name, output): schema for output, schema in driver.plan(inputs).items() if not schema.open}
+    try:
+        if isinstance(driver, SinkDriver):
+            driver.plan(inputs[""])
+            return {}
+        assert isinstance(driver, ProcessorDriver)
+        return {(name, output): schema for output, schema in driver.plan(inputs).items() if not schema.open}
+    finally:
+        driver.close()

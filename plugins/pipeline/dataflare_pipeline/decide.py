@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any
 
 from dataflare.calling import is_overridden
-from dataflare.errors import DataflareError, Fenced, Problem, StateError, problem_of
+from dataflare.errors import DataflareError, Fenced, Problem, Reject, Retry, StateError, problem_of
 from dataflare.split import Split
 from dataflare_host.checkpoint import Checkpoint, SplitState
 from dataflare_pipeline import crash
 from dataflare_pipeline.epoch import tokens_of
 from dataflare_pipeline.lane import Report
-from dataflare_pipeline.policy import Policy
+from dataflare_pipeline.policy import Policy, blamed
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
@@ -58,7 +58,8 @@ class Decisions:
                     raise
                 except Exception as error:
                     self._blocked(step, checkpoint.epoch, error)
-                    self._mailbox.sleep(AGAIN.wait(attempt))
+                    after = error.after if isinstance(error, Retry) else None
+                    self._mailbox.sleep(AGAIN.wait(attempt) if after is None else after)
                     attempt += 1
         if self._status.state == "blocked":
             self._status.state, self._status.problem = "running", None
@@ -104,7 +105,7 @@ class Decisions:
 
     def _blocked(self, step: str, epoch: int, error: Exception) -> None:
         problem = problem_of(error, "sink.commit_failed")
-        if isinstance(error, DataflareError) and problem.kind != "retry":
+        if isinstance(error, Reject) or (isinstance(error, DataflareError) and problem.kind != "retry"):
             raise StateError(
                 Problem(
                     "commit_pending",
@@ -122,4 +123,9 @@ class Decisions:
 
 def _telling(lane: SourceLane, state: SplitState) -> Callable[[], None]:
     split = Split(state.id, state.data, state.start, tuple(state.after), state.size)
-    return lambda: lane.driver.acknowledge(split, state.position)
+
+    def tell() -> None:
+        with blamed(lane.step):
+            lane.driver.acknowledge(split, state.position)
+
+    return tell

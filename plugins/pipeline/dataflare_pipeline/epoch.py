@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from dataflare.errors import StateError
 from dataflare.split import Json
@@ -14,6 +15,7 @@ from dataflare_host.checkpoint import Changes, Checkpoint, SplitState, StepCount
 from dataflare_host.layout import Layout, Region
 from dataflare_host.local import PREFIX as LOCAL
 from dataflare_host.plan import Plan
+from dataflare_pipeline.asked import Edit
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.splits import SplitBook
 from dataflare_pipeline.work import Counts
@@ -73,7 +75,7 @@ def compose(
         engine=ENGINE,
         plan=plan.digest,
         committed_at=datetime.now(UTC).isoformat(),
-        plugins={name: f"{step.uses}=={step.version}" for name, step in plan.steps.items()},
+        plugins=_plugins(plan),
         keyed={name: list(plan.steps[name].keyed) for name in _steps(plan, reports) if plan.steps[name].keyed},
         splits=dict(before.splits),
         discovery=dict(before.discovery),
@@ -100,6 +102,39 @@ def compose(
     return made, changes
 
 
+def without_rows(before: Checkpoint, plan: Plan, **changes: Any) -> Checkpoint:
+    """The next epoch, where nothing was read and only ``changes`` differ; settled, since no sink takes part."""
+    now = datetime.now(UTC).isoformat()
+    return replace(
+        before,
+        epoch=before.epoch + 1,
+        settled=True,
+        plan=plan.digest,
+        plugins=_plugins(plan),
+        committed_at=now,
+        **changes,
+    )
+
+
+def edited(before: Checkpoint, plan: Plan, edits: Iterable[Edit]) -> tuple[Checkpoint | None, list[Edit]]:
+    """The epoch with a person's positions, and the edits that it holds; the others are answered with an error."""
+    splits = {step: {state.id: state for state in listed} for step, listed in before.splits.items()}
+    done: list[Edit] = []
+    for edit in edits:
+        state = splits.get(edit.step, {}).get(edit.split)
+        if state is None:
+            error = StateError.of("state.unknown_split", f"`{edit.step}` has no split `{edit.split}`")
+            edit.future.set_exception(error)
+            continue
+        splits[edit.step][edit.split] = replace(state, position=edit.position, status="active")
+        done.append(edit)
+    if not done:
+        return None, done
+    listed = {step: list(states.values()) for step, states in splits.items()}
+    notes = [*before.guarantee, f"edited at {before.epoch + 1}"]
+    return without_rows(before, plan, splits=listed, guarantee=notes, finished=False), done
+
+
 def _take_report(made: Checkpoint, changes: Changes, report: Report, step: str, lane: str) -> None:
     changes.letters += report.letters
     changes.state += report.state
@@ -113,6 +148,10 @@ def _take_report(made: Checkpoint, changes: Changes, report: Report, step: str, 
         made.snapshots.setdefault(name, {})[str(number)] = base64.b64encode(data).decode()
     for name, counts in report.counts.items():
         made.counts[name] = _added(made.counts.get(name, StepCounts()), counts)
+
+
+def _plugins(plan: Plan) -> dict[str, str]:
+    return {name: f"{step.uses}=={step.version}" for name, step in plan.steps.items()}
 
 
 def _added(total: StepCounts, counts: Counts) -> StepCounts:

@@ -11,11 +11,11 @@ from dataflare_pipeline.policy import StepFailed
 from dataflare_pipeline.work import Refusal, Work
 
 Evolve = Callable[[str, Schema], bool]
-"""(output, wanted) → True once a checkpoint is made and every later step has agreed to the wanted schema."""
+"""(output, wanted) → True once a checkpoint is made, every later step agreed and the gate's ``schemas`` have grown."""
 
 
 class SchemaGate:
-    """The agreed schema of each output of a source, in one lane.
+    """The agreed schema of each output of a source; ``schemas`` are shared by its lanes.
 
     ``rule`` is what happens to rows of a schema that is not agreed on: ``evolve`` asks first and then fails,
     ``freeze`` fails, ``discard_row``, ``discard_value``, ``dead_letter``.
@@ -32,8 +32,7 @@ class SchemaGate:
         """The batch in the agreed schema, or None where its rows were dropped or refused. Raises StepFailed."""
         known = self.schemas.get(output)
         if known is None:
-            self.schemas[output] = Schema(batch.schema)
-            return batch
+            known = self.schemas.setdefault(output, Schema(batch.schema))
         if batch.schema is known.arrow or batch.schema.equals(known.arrow):
             return batch
         try:
@@ -43,8 +42,7 @@ class SchemaGate:
         if union.arrow.equals(known.arrow):
             return batch.cast(known)
         if self._rule == "evolve" and self._evolve(output, union):
-            self.schemas[output] = union
-            return batch.cast(union)
+            return batch.cast(self.schemas[output])
         return self._by_rule(batch, known, work, _difference(batch, known))
 
     def _by_rule(self, batch: Batch, known: Schema, work: Work, message: str) -> Batch | None:

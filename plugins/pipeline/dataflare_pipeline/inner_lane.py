@@ -11,6 +11,7 @@ from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Port, Watermark
 from dataflare_pipeline.lane import TICK, Lane, Mail, Report
 from dataflare_pipeline.operator import ProcessorOp
+from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.work import Work
 
 END_OF_TIME = datetime(9999, 12, 31, tzinfo=UTC)
@@ -21,8 +22,7 @@ class InnerLane(Lane):
 
     def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail]) -> None:
         super().__init__(step, number, chain, mail)
-        self._aligned: set[int] = set()
-        self._time: datetime | None = None
+        self._mark = Watermark(None)
 
     def loop(self) -> None:
         while True:
@@ -58,7 +58,7 @@ class InnerLane(Lane):
             self.state = "running"
             self.on_batch(item, port)
         elif isinstance(item, Watermark):
-            port.watermark = item.time
+            port.watermark = item
             self._follow_time()
         else:
             self._align(port, item)
@@ -72,7 +72,7 @@ class InnerLane(Lane):
             return
         if barrier.last:
             for each in self.inbox.ports:
-                each.watermark = END_OF_TIME
+                each.watermark = Watermark(END_OF_TIME)
             self._follow_time()
         self.state = "barrier"
         self.on_barrier(barrier)
@@ -81,14 +81,23 @@ class InnerLane(Lane):
                 each.held = False
 
     def _follow_time(self) -> None:
-        times = [port.watermark for port in self.inbox.ports]
+        """The minimum over the ports that are not quiet; once all are, the latest that any of them has told."""
+        marks = [port.watermark for port in self.inbox.ports]
+        times = [mark.time for mark in marks if not mark.quiet]
         known = [time for time in times if time is not None]
-        if len(known) < len(times) or not known:
-            return
-        now = min(known)
-        if self._time is None or now > self._time:
-            self._time = now
+        before, now = self._mark, self._mark.time
+        if not times:
+            now = max((mark.time for mark in marks if mark.time is not None), default=None)
+        elif len(known) == len(times):
+            now = min(known)
+        if before.time is not None:
+            now = max(before.time, now or before.time)
+        self._mark = Watermark(now, quiet=not times)
+        if now is not None and now != before.time:
             self.on_watermark(now)
+        if self._mark != before:
+            for outlet in self.chain.outlets:
+                outlet.mark(self._mark)
 
 
 class ProcessorLane(InnerLane):
@@ -121,28 +130,34 @@ class ProcessorLane(InnerLane):
         for name, made in self.head.watermark(time, work):
             self.chain.push(self.step, name, made, work)
         self.deliver(work)
-        for outlet in self.chain.outlets:
-            outlet.mark(Watermark(time))
 
     def on_barrier(self, barrier: Barrier) -> None:
+        if self.head.timers is not None:
+            self._fire(time.time(), event=False)
         if barrier.last:
             self._finish()
         with self.lock:
             report = self.hand_over(Report(self.id, barrier.epoch))
         if self.head.state is not None:
             report.state = self.head.state.changes()
-        snapshot = self.head.driver.snapshot()
+        with blamed(self.step):
+            snapshot = self.head.driver.snapshot()
         if snapshot is not None:
             report.snapshots[self.step] = (self.number, snapshot)
+        self.enter(barrier.epoch + 1)
         for outlet in self.chain.outlets:
             outlet.mark(barrier)
         self.tell(report)
+
+    def enter(self, epoch: int) -> None:
+        """What comes belongs to this epoch."""
+        for operator in (self.head, *self.chain.operators):
+            operator.context.epoch = epoch
 
     def _finish(self) -> None:
         work = Work()
         for name, made in self.head.finish(work):
             self.chain.push(self.step, name, made, work)
-        self.chain.end(work)
         self.deliver(work)
 
     def _fire(self, until: float, *, event: bool) -> None:

@@ -56,10 +56,14 @@ class KeyedState:
         self._values: dict[str, dict[bytes, Value]] = {}
         self._pending: dict[str, dict[bytes, Value | None]] = {}
         self._dirty: dict[str, set[bytes]] = {}
+        self._mortal: set[str] = set()
+        """States with keys that expire: the others need no look at every key."""
 
     def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]], *, changed: bool = False) -> None:
         """Take over what the store holds; ``changed``: in a new form, which the next epoch keeps."""
         held = self._values[name] = {key: (json.loads(value), expires) for key, value, expires in rows}
+        if any(expires is not None for _, expires in held.values()):
+            self._mortal.add(name)
         if changed:
             self._dirty.setdefault(name, set()).update(held)
 
@@ -76,6 +80,8 @@ class KeyedState:
     def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
         """New values, kept aside until the call returns."""
         expires = None if ttl is None else self._now().timestamp() + ttl
+        if ttl is not None:
+            self._mortal.add(name)
         pending = self._pending.setdefault(name, {})
         for key, value in zip(keys, values, strict=True):
             pending[key] = None if value is None else (value, expires)
@@ -99,7 +105,8 @@ class KeyedState:
     def expire(self) -> None:
         """Forget keys whose time is over; the store learns of it with the epoch's changes."""
         now = self._now().timestamp()
-        for name, held in self._values.items():
+        for name in self._mortal:
+            held = self._values.get(name, {})
             gone = [key for key, (_, expires) in held.items() if expires is not None and expires <= now]
             for key in gone:
                 del held[key]

@@ -6,6 +6,7 @@ A waiter watches for a heartbeat that does not move, on its own monotonic clock,
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -15,8 +16,13 @@ from dataflare_host.checkpoint import LeaseInfo
 from dataflare_host.kinds import Store
 from dataflare_host.owner import described, is_dead, this_process
 
+log = logging.getLogger("dataflare.pipeline")
 BEAT = 1.0
 PATIENCE = 10.0
+
+
+class Cancelled(Exception):
+    """The flow was stopped before it had its lease."""
 
 
 class Lease:
@@ -31,9 +37,13 @@ class Lease:
         self._on_lost = on_lost
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._turn = threading.Lock()
 
     def acquire(self, cancelled: threading.Event) -> int:
-        """Take the lease; the new token. Raises StateError ``run.already_running`` if somebody alive holds it."""
+        """Take the lease; the new token.
+
+        Raises StateError ``run.already_running`` if somebody alive holds it, Cancelled.
+        """
         while True:
             info = self._store.lease_info(self.flow, self.region)
             if info is not None and not info.released and not is_dead(info):
@@ -50,7 +60,7 @@ class Lease:
         until = time.monotonic() + PATIENCE
         while time.monotonic() < until:
             if cancelled.wait(BEAT / 10):
-                raise StateError.of("run.cancelled", "stopped while waiting for the lease")
+                raise Cancelled
             now = self._store.lease_info(self.flow, self.region)
             if now is None or now.token != info.token or now.released or is_dead(now):
                 return
@@ -62,20 +72,30 @@ class Lease:
                     fix="stop that run first (`dataflare flow stop`), or give this flow a store of its own",
                 )
 
+    def renew(self) -> None:
+        """Take the next token, so that nothing an earlier attempt left behind passes for this one's. Raises Fenced."""
+        with self._turn:
+            self.token = self._store.lease(self.flow, self.region, this_process(), self.token)
+
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
             try:
-                self._store.beat(self.flow, self.region, self.token)
+                with self._turn:
+                    self._store.beat(self.flow, self.region, self.token)
             except Fenced:
                 self.lost.set()
                 self._on_lost()
                 return
-            except StateError:
-                continue
+            except Exception as error:
+                log.warning("no heartbeat for region %s, again soon: %s", self.region, error)
 
     def release(self) -> None:
-        """Stop the heartbeat and give the lease back."""
+        """Stop the heartbeat and give the lease back; where that fails, it lapses by itself."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        if self._thread is None:
+            return
+        self._thread.join()
+        try:
             self._store.release(self.flow, self.region, self.token)
+        except Exception as error:
+            log.warning("the lease of region %s could not be given back: %s", self.region, error)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from dataflare.batch import Batch, Rejected
 from dataflare.context import Context, FixedClock
 from dataflare.drive import Processed, ProcessorDriver
 from dataflare.schema import Schema
 from dataflare_host.kinds import Budget
+from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.keyed import KeyedState, KeyedTimers
-from dataflare_pipeline.policy import Guard
+from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]
@@ -74,19 +75,20 @@ class ProcessorOp:
     def process(self, batch: Batch, input: str, work: Work) -> Outputs:
         """One batch through the step; its letters and counts go into ``work``."""
         work.of(self.first).rows_in += len(batch)
-        fitted, grown = self.aligned.fit(batch.as_input(), input)
+        with blamed(self.step):
+            fitted, grown = self.aligned.fit(batch.as_input(), input)
         if grown:
             self.guard.once(lambda: self.driver.plan(dict(self.aligned.schemas)))
         self._set_scene(fitted)
         outputs: Outputs = []
         rejected: list[Rejected] = []
 
-        def take(_: Batch, processed: Processed) -> None:
+        def take(processed: Processed) -> None:
             self._keep()
             outputs.extend(processed.outputs)
             rejected.extend(processed.rejected)
 
-        rejected += self.guard.rows(fitted, lambda part: self._call(part, input), self._forget, take)
+        rejected += self.guard.rows(fitted, lambda part: self._call(part, input), take, self._forget)
         if rejected:
             self.refusal.rows(work, fitted, rejected, input)
         return self._count(outputs, fitted, work)
@@ -94,7 +96,7 @@ class ProcessorOp:
     def timer(self, keys: Batch, time: float, work: Work) -> Outputs:
         """Due timers of these keys."""
         at = datetime.fromtimestamp(time, UTC)
-        return self._flush(lambda: self.driver.timer(keys, at), work)
+        return self._flush(lambda: self.driver.timer(keys, at), work, keys)
 
     def watermark(self, time: datetime, work: Work) -> Outputs:
         """The watermark moved."""
@@ -112,10 +114,12 @@ class ProcessorOp:
         self._budget.gate()
         return self.driver.process(part, input)
 
-    def _flush(self, call: Any, work: Work) -> Outputs:
+    def _flush(self, call: Callable[[], Processed], work: Work, keys: Batch | None = None) -> Outputs:
         self.context.clock = FixedClock()
         processed: Processed = self.guard.once(call, self._forget)
         self._keep()
+        if keys is not None and processed.rejected:
+            self.refusal.rows(work, keys, processed.rejected, "")
         return self._count(processed.outputs, None, work)
 
     def _count(self, outputs: Outputs, origin: Batch | None, work: Work) -> Outputs:

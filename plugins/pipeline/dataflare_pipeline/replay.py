@@ -6,7 +6,7 @@ together with them. Rows that are refused again become new letters with one atte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from dataflare.drive import NoPosition, Reading, SourceDriver
 from dataflare.split import Demand, Json, Resume, Split
 from dataflare_host.checkpoint import Letter
 from dataflare_host.kinds import Store
-from dataflare_host.plan import MAIN
+from dataflare_host.plan import MAIN, Plan
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.source_lane import SourceLane
@@ -40,10 +40,15 @@ class Wanted:
         ids = args.get("ids")
         return cls(args.get("step"), args.get("code"), None if ids is None else frozenset(ids))
 
-    def letters(self, store: Store, flow: str) -> Iterator[Letter]:
-        """The waiting letters, in the order of their ids."""
-        for letter in store.letters(flow, step=self.step, code=self.code):
-            if self.ids is None or letter.id in self.ids:
+    def fixed(self, store: Store, plan: Plan, steps: Iterable[str]) -> Wanted:
+        """The same letters by their ids: what is refused again while they are replayed is not among them."""
+        return Wanted(ids=frozenset(letter.id for letter in self.letters(store, plan, steps)))
+
+    def letters(self, store: Store, plan: Plan, steps: Iterable[str]) -> Iterator[Letter]:
+        """The waiting letters of these steps, in the order of their ids; what a source could not read stays."""
+        inner = {step for step in steps if plan.steps[step].kind != "source"}
+        for letter in store.letters(plan.name, step=self.step, code=self.code):
+            if letter.step in inner and (self.ids is None or letter.id in self.ids):
                 yield letter
 
 

@@ -24,13 +24,11 @@ def totals(runner: FlowRunner) -> tuple[dict[str, int], dict[str, dict[str, int]
 def live_status(runner: FlowRunner) -> dict[str, Any]:
     """The answer to the command ``status``; counts include rows that no epoch holds yet."""
     plan, runs = runner.session.plan, list(runner.regions.values())
-    counts: dict[str, Counts] = {}
+    counts = {step: found for run in runs for step, found in run.counts().items()}
     states: dict[str, str] = {}
     queued: dict[str, tuple[int, int]] = {}
     for run in runs:
         for lane in run.lanes():
-            for step, found in list(lane.live.items()):
-                counts.setdefault(step, Counts()).add(found)
             states[lane.step] = lane.state if states.get(lane.step) in (None, "idle") else states[lane.step]
             ports = list(lane.inbox.ports)
             rows, size = queued.get(lane.step, (0, 0))

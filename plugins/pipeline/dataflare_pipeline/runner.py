@@ -14,10 +14,11 @@ from dataflare.errors import ConfigError, DataflareError, Fenced, Problem, State
 from dataflare_host.host import Event
 from dataflare_host.kinds import Outcome, Store
 from dataflare_host.layout import Region
+from dataflare_pipeline.asked import Answer, Edit, Replay, Sync
 from dataflare_pipeline.former import refuse_former
-from dataflare_pipeline.lease import Lease
+from dataflare_pipeline.lease import Cancelled, Lease
 from dataflare_pipeline.policy import Policy, StepFailed
-from dataflare_pipeline.region import Edit, RegionRun
+from dataflare_pipeline.region import RegionRun
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
@@ -26,6 +27,7 @@ from dataflare_pipeline.waiting import Aborted
 log = logging.getLogger("dataflare.pipeline")
 RESTART = Policy("retry", attempts=5, delay=0.5, cap=30.0)
 ANSWER_WITHIN = 60.0
+Command = Callable[[dict[str, Any]], Answer]
 
 
 class FlowRunner:
@@ -35,10 +37,10 @@ class FlowRunner:
         self.session = session
         self.regions: dict[str, RegionRun] = {}
         self.started = time.monotonic()
-        self.state = "starting"
         self.problem: Problem | None = None
+        self._ended: str | None = None
         self._begun = threading.Event()
-        self._commands: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self._commands: dict[str, Command] = {
             "status": lambda args: self.status(),
             "stop": lambda args: self._stop(final=False),
             "drain": lambda args: self._stop(final=bool(args.get("final"))),
@@ -47,6 +49,16 @@ class FlowRunner:
             "edit": self._once_begun(self._edit),
             "replay": self._once_begun(self._replay),
         }
+        session.budget.on_change(self._resize)
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``running``, ``stopping``, then how it ended."""
+        if self._ended is not None:
+            return self._ended
+        if self.session.stopping.is_set():
+            return "stopping"
+        return "running" if self._begun.is_set() else "starting"
 
     def run(self) -> Outcome:
         """Run to the end, to a stop or to a failure."""
@@ -57,24 +69,19 @@ class FlowRunner:
                 endings = self._run_regions(store)
             finally:
                 self._let_go(store)
-        except DataflareError as error:
-            return self._outcome("failed", error.problems)
+        except Cancelled:
+            return self._outcome("stopped", ())
         except Aborted:
             return self._outcome("failed", (_aborted(),))
+        except Exception as error:
+            known = _as_error(error)
+            return self._outcome("failed", known.problems)
         return self._outcome("stopped" if "stopped" in endings else "finished", ())
-
-    def _let_go(self, store: Store) -> None:
-        """Close what all lanes shared; a resource that does not close is only logged, since every epoch is safe."""
-        try:
-            self.session.resources.close()
-        except Exception:
-            log.warning("a resource of `%s` did not close", self.session.plan.name, exc_info=True)
-        store.close()
 
     def peers(self, alive: dict[str, str]) -> None:
         """Other runners: this engine runs whole regions only, so there is nobody to talk to."""
 
-    def command(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
+    def command(self, name: str, args: dict[str, Any]) -> Answer:
         """A command of a person, a supervisor or a mode; from any thread. Raises ConfigError for an unknown one."""
         found = self._commands.get(name)
         if found is None:
@@ -85,7 +92,7 @@ class FlowRunner:
             )
         return found(args)
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> Answer:
         """What ``dataflare flow status`` shows."""
         return live_status(self)
 
@@ -99,16 +106,16 @@ class FlowRunner:
         try:
             for name, lease in leases.items():
                 lease.acquire(self.session.stopping)
-                run = self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
-                replay = self.session.option("replay", None)
-                run.replaying = None if replay is None else Wanted.of(replay)
+                self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
             if not self.session.option("from_start", False):
                 refuse_former(self.session)
-            self.state = "running"
             self._begun.set()
             self.session.host.emit(Event("flow.started", self.session.plan.name))
+            # Daemons: a store that never answers must not keep an aborted process alive.
             threads = [
-                threading.Thread(target=self._supervise, args=(layout.regions[name], endings), name=f"region-{name}")
+                threading.Thread(
+                    target=self._supervise, args=(layout.regions[name], endings), name=f"region-{name}", daemon=True
+                )
                 for name in leases
             ]
             for thread in threads:
@@ -125,96 +132,124 @@ class FlowRunner:
 
     def _supervise(self, region: Region, endings: dict[str, str | BaseException]) -> None:
         """Attempts of one region: again from its last checkpoint where the failure may pass."""
-        run, failures = self.regions[region.name], 0
+        run = self.regions[region.name]
+        try:
+            endings[region.name] = self._attempts(run)
+            run.requests.end(run.status.epoch)
+        except Cancelled:
+            endings[region.name] = "stopped"
+            run.requests.end(None)
+        except BaseException as error:
+            endings[region.name] = error if isinstance(error, Aborted) else _as_error(error)
+            run.requests.end(None)
+            # The others finish their epoch and stop.
+            self.session.stopping.set()
+            self._wake()
+
+    def _attempts(self, run: RegionRun) -> str:
+        failures = 0
         while True:
             before = run.status.epoch
             try:
                 ending = run.attempt()
-                if ending == "again":
-                    continue
-                endings[region.name] = ending
-                return
+                if ending != "again":
+                    return ending
+                failures = 0
             except BaseException as error:
                 failures = 0 if run.status.epoch > before else failures
-                if not _may_pass(error) or failures >= RESTART.attempts or self.session.stopping.is_set():
-                    endings[region.name] = _as_problem(error)
-                    self._give_up()
-                    return
-                log.warning("region %s starts again from epoch %s: %s", region.name, run.status.epoch, error)
+                over = run.left_behind or failures >= RESTART.attempts or self.session.stopping.is_set()
+                if over or not _may_pass(error):
+                    raise
+                log.warning("region %s starts again from epoch %s: %s", run.region.name, run.status.epoch, error)
                 run.status.problem = problem_of(error)
                 self.session.stopping.wait(RESTART.wait(failures))
                 failures += 1
 
-    def _give_up(self) -> None:
-        """One region failed: the others finish their epoch and stop."""
-        self.session.stopping.set()
-        self._wake()
+    def _let_go(self, store: Store) -> None:
+        """Close what all lanes shared; what does not close is only logged, since every epoch is safe."""
+        for close in (self.session.resources.close, store.close):
+            try:
+                close()
+            except Exception:
+                log.warning("something that `%s` shared did not close", self.session.plan.name, exc_info=True)
 
     def _wake(self) -> None:
         for run in list(self.regions.values()):
             run.wake()
 
+    def _resize(self) -> None:
+        """The budget changed: channels take more or less from now on."""
+        ports = [port for run in list(self.regions.values()) for lane in run.lanes() for port in list(lane.inbox.ports)]
+        limits = self.session.port_limits(len(ports))
+        for port in ports:
+            port.resize(*limits)
+
     # --- commands ----------------------------------------------------------------------------------
 
-    def _once_begun(
-        self, command: Callable[[dict[str, Any]], dict[str, Any]]
-    ) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def _once_begun(self, command: Command) -> Command:
         """A command that needs the regions: it waits for them. Raises StateError where the flow does not get there."""
 
-        def waiting(args: dict[str, Any]) -> dict[str, Any]:
-            if not self._begun.wait(ANSWER_WITHIN) or self.state in ("finished", "stopped", "failed"):
+        def waiting(args: dict[str, Any]) -> Answer:
+            if not self._begun.wait(ANSWER_WITHIN) or self._ended is not None:
                 raise StateError.of("run.not_running", f"the flow `{self.session.plan.name}` is not running")
             return command(args)
 
         return waiting
 
-    def _stop(self, *, final: bool) -> dict[str, Any]:
+    def _stop(self, *, final: bool) -> Answer:
         if final:
             self.session.final.set()
         self.session.stopping.set()
-        self.state = "stopping"
         self._wake()
         return {"stopping": True, "final": final}
 
-    def _abort(self) -> dict[str, Any]:
+    def _abort(self) -> Answer:
         self.session.aborting.set()
         self.session.stopping.set()
         self._wake()
         return {"aborting": True}
 
-    def _checkpoint(self) -> dict[str, Any]:
-        asked: dict[str, Future[int]] = {}
-        for name, run in self.regions.items():
-            asked[name] = Future()
-            run.wanted.append(asked[name])
-            run.wake()
-        return {"epochs": {name: future.result(ANSWER_WITHIN) for name, future in asked.items()}}
+    def _checkpoint(self) -> Answer:
+        asked = {name: run.requests.put(Sync()) for name, run in self.regions.items()}
+        self._wake()
+        return {"epochs": {name: self._answer(future)["epoch"] for name, future in asked.items()}}
 
-    def _edit(self, args: dict[str, Any]) -> dict[str, Any]:
-        step = args["step"]
+    def _edit(self, args: dict[str, Any]) -> Answer:
+        step = args.get("step")
         for run in self.regions.values():
-            if step in run.region.steps:
-                edit = Edit(step, args["split"], args.get("position"))
-                run.edits.append(edit)
+            if step in run.region.steps and self.session.plan.steps[step].kind == "source":
+                edited = run.requests.put(Edit(step, str(args.get("split")), args.get("position")))
                 run.wake()
-                return edit.future.result(ANSWER_WITHIN)
+                return self._answer(edited)
         raise ConfigError.of("run.unknown_step", f"the flow has no source `{step}`")
 
-    def _replay(self, args: dict[str, Any]) -> dict[str, Any]:
+    def _replay(self, args: dict[str, Any]) -> Answer:
         wanted = Wanted.of(args)
-        found = list(wanted.letters(self.session.store, self.session.plan.name))
-        for run in self.regions.values():
-            if any(letter.step in run.region.steps for letter in found):
-                run.replay_wanted = wanted
-                run.wake()
-        return {"letters": len(found), "rows": sum(letter.count for letter in found)}
+        asked = [run.requests.put(Replay(wanted)) for run in self.regions.values()]
+        self._wake()
+        answers = [self._answer(future) for future in asked]
+        return {what: sum(answer[what] for answer in answers) for what in ("letters", "rows")}
+
+    def _answer(self, future: Future[Answer]) -> Answer:
+        """What a region answers. Raises StateError where that takes too long."""
+        try:
+            return future.result(ANSWER_WITHIN)
+        except TimeoutError as error:
+            raise StateError.of(
+                "run.no_answer",
+                f"the flow `{self.session.plan.name}` did not come to a barrier within {ANSWER_WITHIN:.0f} s",
+                kind="retry",
+                fix="look with `dataflare flow status` which step is slow; what was asked for is still to come",
+            ) from error
 
     # --- the outcome -------------------------------------------------------------------------------
 
     def _outcome(self, status: str, problems: tuple[Problem, ...]) -> Outcome:
-        self.state = status
+        self._ended = status
         self._begun.set()
         self.problem = problems[0] if problems else None
+        for run in self.regions.values():
+            run.requests.end(None)
         rows, steps = totals(self)
         outcome = Outcome(
             status=status,
@@ -243,8 +278,8 @@ def _may_pass(error: BaseException) -> bool:
     return isinstance(error, DataflareError) and bool(error.problems) and error.problems[0].kind == "retry"
 
 
-def _as_problem(error: BaseException) -> BaseException:
-    if isinstance(error, (DataflareError, Aborted)):
+def _as_error(error: BaseException) -> DataflareError:
+    if isinstance(error, DataflareError):
         return error
     log.error("the engine failed", exc_info=error)
     return StateError(problem_of(error, "internal.engine", fix="this is a defect of the engine: please report it"))

@@ -42,7 +42,7 @@ class Session:
     metrics: dict[str, StepMetrics] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.limits = Limits(self.stopping)
+        self.limits = Limits()
         self.resources = Resources()
 
     @property
@@ -65,12 +65,12 @@ class Session:
         memory = self.budget.memory
         return PORT_ROWS, PORT_BYTES if memory is None else max(1 << 20, min(PORT_BYTES, memory // (2 * max(1, ports))))
 
-    def source_lanes(self, step: StepPlan, splits: int) -> int:
-        """How many lanes a source gets: as asked for, else a core each, as far as there are splits."""
+    def source_lanes(self, step: StepPlan, splits: int | None) -> int:
+        """How many lanes a source gets: as asked for, else a core each, as far as there are splits (None: any)."""
         if step.lanes is not None:
             return max(1, step.lanes)
         cores = self.budget.cpu or len(os.sched_getaffinity(0))
-        return max(1, min(int(cores), splits))
+        return max(1, int(cores) if splits is None else min(int(cores), splits))
 
     def context(
         self,
@@ -97,7 +97,7 @@ class Session:
             on_checkpoint_request=request_checkpoint,
             resources=self.resources,
             metrics=self.metrics.setdefault(step, StepMetrics()),
-            limiter=lambda name, rate: self.limits.enter(step, name, rate),
+            limiter=lambda name, rate: self.limits.enter(step, name, rate, cancel),
             **services(self.plan.steps[step], self.host),
         )
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from dataflare.errors import ConfigError
 from dataflare.types import parse_duration
+from dataflare_pipeline.channel import Closed
 
 _WORDS = {"s": "1s", "second": "1s", "m": "1m", "minute": "1m", "h": "1h", "hour": "1h", "d": "1d", "day": "1d"}
 
@@ -16,20 +17,20 @@ _WORDS = {"s": "1s", "second": "1s", "m": "1m", "minute": "1m", "h": "1h", "hour
 class Limits:
     """``ctx.limit(name, "10/s")``: at most so many entries in a stretch of time, over all lanes."""
 
-    def __init__(self, cancel: threading.Event) -> None:
-        self._cancel = cancel
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._next: dict[tuple[str, str], float] = {}
 
     @contextmanager
-    def enter(self, step: str, name: str, rate: str) -> Iterator[None]:
-        """Wait for this entry's turn. Raises ConfigError for a rate that cannot be read."""
+    def enter(self, step: str, name: str, rate: str, cancel: threading.Event) -> Iterator[None]:
+        """Wait for this entry's turn. Raises ConfigError for a rate that cannot be read, Closed once cancelled."""
         gap = _gap(rate)
         with self._lock:
             now = time.monotonic()
             turn = max(now, self._next.get((step, name), now))
             self._next[(step, name)] = turn + gap
-        self._cancel.wait(turn - now)
+        if cancel.wait(turn - now):
+            raise Closed
         yield
 
 

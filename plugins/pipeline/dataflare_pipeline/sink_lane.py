@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-from typing import Any
 
 from dataflare.batch import Batch, Rejected
 from dataflare.context import Context
@@ -14,10 +13,11 @@ from dataflare_host.kinds import Budget
 from dataflare_pipeline import crash
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Port
+from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Mail, Report, log
 from dataflare_pipeline.operator import Aligned
-from dataflare_pipeline.policy import Guard
+from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.work import Refusal, Work
 
 
@@ -51,9 +51,12 @@ class SinkLane(InnerLane):
         self.owns(driver)
 
     def plan(self, schema: Schema) -> None:
-        """Plan this instance for the schema of its input. In the lane's thread."""
-        self._aligned_to.schemas[""] = schema
-        self._guard.once(lambda: self.driver.plan(schema))
+        """Plan this instance for the schema of its input, which only grows. In the lane's thread."""
+        known = self._aligned_to.schemas.get("")
+        wider = schema if known is None else known.union(schema)
+        if known is None or not wider.arrow.equals(known.arrow):
+            self._aligned_to.schemas[""] = wider
+            self._guard.once(lambda: self.driver.plan(wider))
 
     def resume(self, epoch: int) -> None:
         """The last decided epoch is ``epoch``: what comes belongs to the next one. In the lane's thread."""
@@ -63,16 +66,13 @@ class SinkLane(InnerLane):
         work = Work()
         counts = work.of(self.step)
         counts.rows_in += len(batch)
-        fitted, grown = self._aligned_to.fit(batch.as_input(), "")
+        with blamed(self.step):
+            fitted, grown = self._aligned_to.fit(batch.as_input(), "")
         if grown:
             self._guard.once(lambda: self.driver.plan(self._aligned_to.schemas[""]))
         self._begin()
         rejected: list[Rejected] = []
-
-        def take(_: Batch, refused: Any) -> None:
-            rejected.extend(refused)
-
-        rejected += self._guard.rows(fitted, self._write, lambda: None, take)
+        rejected += self._guard.rows(fitted, self._write, rejected.extend, partly=True)
         if rejected:
             self._refusal.rows(work, fitted, rejected, port.input)
         refused_rows = counts.rejected + counts.dropped
@@ -90,7 +90,8 @@ class SinkLane(InnerLane):
         with self.lock:
             report = self.hand_over(Report(self.id, barrier.epoch))
         report.token, report.has_token = token, True
-        snapshot = self.driver.snapshot()
+        with blamed(self.step):
+            snapshot = self.driver.snapshot()
         if snapshot is not None:
             report.snapshots[self.step] = (self.number, snapshot)
         self.tell(report)

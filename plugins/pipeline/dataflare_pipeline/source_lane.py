@@ -8,62 +8,28 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from copy import copy
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
 from dataflare.errors import Retry
-from dataflare.split import Demand, Json, Split
+from dataflare.split import Json, Split
 from dataflare_host.checkpoint import SplitState
 from dataflare_host.kinds import Budget
 from dataflare_host.plan import MAIN
+from dataflare_pipeline.active import Active, Reads
 from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Closed, Watermark
 from dataflare_pipeline.gate import SchemaGate
-from dataflare_pipeline.lane import TICK, Lane, Mail, Report
-from dataflare_pipeline.policy import Policy, StepFailed, blamed
+from dataflare_pipeline.lane import TICK, Lane, Mail, Report, log
+from dataflare_pipeline.policy import StepFailed, blamed
 from dataflare_pipeline.splits import SplitBook
 from dataflare_pipeline.work import Refusal, Work
 
 READ_FOR = 0.1
 DISCOVER_EVERY = 1.0
-
-
-@dataclass
-class Active:
-    """A split that this lane reads."""
-
-    state: SplitState
-    split: Split
-    steps: Iterator[Reading] | None = None
-    demand: Demand = field(default_factory=lambda: Demand(0, 0, 0.0))
-    not_before: float = 0.0
-    attempt: int = 0
-    withheld: list[Reading] = field(default_factory=list)
-    """Rows without a resume point: handed over together with the next position."""
-
-    @property
-    def position(self) -> Json | NoPosition:
-        """Where the next read starts: the last position handed over, else the split's start."""
-        if self.state.position is not None:
-            return self.state.position
-        return NO_POSITION if self.split.start is None else self.split.start
-
-
-@dataclass(frozen=True)
-class Reads:
-    """How a source is read: fixed for the attempt. Times in seconds."""
-
-    columns: frozenset[str] | None
-    rows: int
-    bytes: int
-    every: float | None = None
-    policy: Policy = field(default_factory=Policy)
-    time_column: str | None = None
-    lateness: float = 0.0
 
 
 class SourceLane(Lane):
@@ -86,20 +52,23 @@ class SourceLane(Lane):
         super().__init__(step, number, chain, mail)
         self.driver = driver
         self.book = book
+        self.reading = False
+        """The source is asked for rows, or what it gave is not delivered yet."""
         self.busy = False
         """Rows were taken from the source that are not delivered yet."""
         self.dirty = False
         """Something was delivered, or a position moved, since the last barrier."""
-        self.rounds: Iterator[tuple[list[Split], Json]] | None = None
+        self.rounds: Generator[tuple[list[Split], Json]] | None = None
         self._reads = reads
         self._gate = gate
         self._refusal = refusal
         self._budget = budget
         self._bound = bound
         self._held = True
+        self._paused = False
         self._active: dict[str, Active] = {}
         self._ended: dict[str, SplitState] = {}
-        self._announced: datetime | None = None
+        self._announced = Watermark(None)
         self._seen: datetime | None = None
         self._next_round = 0.0
         self.owns(driver)
@@ -118,27 +87,27 @@ class SourceLane(Lane):
                 if (mark := self.book.watermark_of(split)) is not None:
                     report.watermarks[f"{self.step}/{split}"] = mark
             self.dirty = False
-            return report
+        for operator in self.chain.operators:
+            operator.context.epoch = barrier.epoch + 1
+        return report
+
+    def pause(self) -> None:
+        """Read nothing more until ``release``; what is read is still delivered."""
+        self._paused = True
 
     def hold(self) -> None:
         """Deliver nothing more until ``release``; rows in hand are kept."""
         self._held = True
 
-    def release(self) -> None:
-        """Deliver again; the first call starts the reading."""
+    def go_on(self) -> None:
+        """Deliver again what was held."""
         self._held = False
         self.inbox.wake()
 
-    def finish(self) -> None:
-        """The input has ended: flush the fused steps, held or not. In the lane's thread."""
-        work = Work()
-        self.chain.end(work)
-        held, self._held = self._held, False
-        self._bound.reset()
-        try:
-            self.deliver(work)
-        finally:
-            self._held = held
+    def release(self) -> None:
+        """Read and deliver again; the first call starts the reading."""
+        self._held = self._paused = False
+        self.inbox.wake()
 
     # --- the loop ----------------------------------------------------------------------------------
 
@@ -148,17 +117,30 @@ class SourceLane(Lane):
                 call.run()
             if self.inbox.closed:
                 raise Closed
-            active = None if self._held else self._choose()
+            # Said before looking: the region pauses first and looks then, so one of the two sees the other.
+            self.reading = True
+            active = None
+            if not (self._held or self._paused):
+                self._discover()
+                active = self._choose()
+            if active is not None:
+                self._read(active)
+            self.reading = False
             if active is None:
                 self._rest()
-            else:
-                self._read(active)
+
+    def leave(self) -> None:
+        try:
+            if self.rounds is not None:
+                self.rounds.close()
+        except Exception:
+            log.warning("`splits` of `%s` did not end well", self.step, exc_info=True)
 
     def progress(self) -> float:
         """How much of its splits this lane has read, in the unit of their sizes; a glance, for people."""
         sizes = self.book.sizes()
         ended = sum(sizes.get(split) or 0 for split in list(self._ended))
-        return ended + sum(_share(active) for active in list(self._active.values()))
+        return ended + sum(active.progress() for active in list(self._active.values()))
 
     def has_news(self) -> bool:
         return self.dirty or super().has_news()
@@ -167,10 +149,9 @@ class SourceLane(Lane):
         self.serve_until(lambda: not self._held and not self._bound.full)
 
     def _rest(self) -> None:
-        """Nothing to read now: look for new splits, stay reachable."""
+        """Nothing to read now: stay reachable."""
         self.state = "idle"
         if not self._held:
-            self._discover()
             self._announce()
         taken = self.inbox.take(self._wait())
         if isinstance(taken, Call):
@@ -219,6 +200,7 @@ class SourceLane(Lane):
         try:
             self._budget.gate()
             if active.steps is None:
+                self.driver.agreed = self._gate.schemas.get(MAIN)
                 active.steps = self.driver.read(active.split, active.position, active.demand, self._reads.columns)
             reading = next(active.steps, None)
         except Exception as error:
@@ -249,7 +231,8 @@ class SourceLane(Lane):
     def _given(self, active: Active, reading: Reading) -> None:
         if reading.idle:
             active.not_before = time.monotonic() + (reading.after or 0.0)
-            self.book.idle(active.split.id)
+            if reading.after != 0.0:  # else only this step had no rows
+                self.book.idle(active.split.id)
         if reading.batch is not None or reading.refused:
             active.withheld.append(reading)
         if reading.position is NO_POSITION and (reading.idle or self.driver.replay != "none"):
@@ -278,7 +261,7 @@ class SourceLane(Lane):
         state, gave = active.state, size is not None
         if size is not None and self._bound.add(*size):
             self.tell(None)
-        if self._seen is not None:
+        if gave:
             self.book.advance(state.id, self._seen)
             self._seen = None
         if not isinstance(position, NoPosition) and position != state.position:
@@ -291,6 +274,8 @@ class SourceLane(Lane):
         elif state.status == "new":
             state.status = "active"
         self.dirty = self.dirty or gave or ended
+        if ended and self.book.awaited(state.id):
+            self.driver.ctx.request_checkpoint()
 
     def _push(self, split: str, reading: Reading, work: Work) -> None:
         assert reading.batch is not None
@@ -327,24 +312,12 @@ class SourceLane(Lane):
             self._seen = time if self._seen is None else max(self._seen, time)
 
     def _announce(self) -> None:
-        """Tell the source's watermark behind what was delivered, once it has moved."""
-        time = self.book.watermark()
-        if time is None or (self._announced is not None and time <= self._announced):
+        """Tell the source's watermark behind what was delivered, once it has moved or nothing holds it any more."""
+        time, quiet, before = self.book.watermark(), self.book.quiet(), self._announced.time
+        mark = Watermark(before if time is None or (before is not None and before > time) else time, quiet)
+        if mark == self._announced:
             return
         with self.lock:
-            self._announced = time
+            self._announced = mark
             for outlet in self.chain.outlets:
-                outlet.mark(Watermark(time))
-
-
-def _share(active: Active) -> float:
-    """What a split's position says of how far it is, where it has a number to go by."""
-    position, start = active.state.position, active.split.start
-    if isinstance(position, dict):
-        position = position.get("offset")
-        data = active.split.data
-        start = data.get("start") if isinstance(data, dict) else None
-    if not isinstance(position, (int, float)) or active.split.size is None:
-        return 0.0
-    begin = start if isinstance(start, (int, float)) else 0
-    return float(min(active.split.size, max(0, position - begin)))
+                outlet.mark(mark)

@@ -73,6 +73,17 @@ class SplitBook:
         with self.lock:
             self._open.discard(split)
 
+    def awaited(self, split: str) -> bool:
+        """Does another split start only once this one is finished in a committed epoch?"""
+        with self.lock:
+            return any(split in state.after for state in self._states.values() if state.id not in self._taken)
+
+    def missing(self) -> str | None:
+        """The id of a split that another one waits for and that is not listed, if there is one."""
+        with self.lock:
+            awaited = (split for state in self._states.values() for split in state.after)
+            return next((split for split in awaited if split not in self._states), None)
+
     def exhausted(self) -> bool:
         """Every split is read to its end and no more will appear."""
         with self.lock:
@@ -98,17 +109,23 @@ class SplitBook:
 
     # --- watermark ------------------------------------------------------------------------------
 
-    def advance(self, split: str, time: datetime) -> None:
-        """The event time of a split moved; it never goes back."""
+    def advance(self, split: str, time: datetime | None) -> None:
+        """A split gave rows, up to this event time (None: they tell none); it never goes back."""
         with self.lock:
             self._idle.discard(split)
-            before = self._watermarks.get(split)
-            self._watermarks[split] = time if before is None else max(before, time)
+            if time is not None:
+                before = self._watermarks.get(split)
+                self._watermarks[split] = time if before is None else max(before, time)
 
     def idle(self, split: str) -> None:
         """A split has nothing now: it holds the watermark back no longer, until it gives rows."""
         with self.lock:
             self._idle.add(split)
+
+    def quiet(self) -> bool:
+        """Every split is idle or read to its end: nothing holds the watermark back for now."""
+        with self.lock:
+            return self._open <= self._idle
 
     def watermark(self) -> datetime | None:
         """The minimum over registered unfinished splits, unread ones included; None while one has said nothing."""

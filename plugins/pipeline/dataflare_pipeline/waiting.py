@@ -34,11 +34,6 @@ class Mailbox:
         self._lease = lease
         self._until: float | None = None
 
-    def deadline(self) -> None:
-        """From now on the flow has ``drain_timeout`` to come to rest; the first call counts."""
-        if self._until is None:
-            self._until = time.monotonic() + float(self._session.option("drain_timeout", 30.0))
-
     def wake(self) -> None:
         """End a waiting ``next``. From any thread."""
         self.mail.put(None)
@@ -76,13 +71,11 @@ class Mailbox:
         """Wait, but not past a deadline or a failure."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if self._session.stopping.is_set():
-                self.deadline()
             self._look_for_failure()
             time.sleep(min(left, POLL))
 
     def check(self) -> None:
-        """Raise Fenced, Aborted, or StateError past the deadline."""
+        """Raise Fenced, Aborted, or StateError past the time that a stopping flow has to come to rest."""
         if self._lease.lost.is_set():
             raise Fenced.of(
                 "state.fenced",
@@ -91,6 +84,8 @@ class Mailbox:
             )
         if self._session.aborting.is_set():
             raise Aborted
+        if self._until is None and self._session.stopping.is_set():
+            self._until = time.monotonic() + float(self._session.option("drain_timeout", 30.0))
         if self._until is not None and time.monotonic() > self._until:
             raise StateError.of(
                 "run.drain_timeout",

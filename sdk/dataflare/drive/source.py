@@ -63,7 +63,7 @@ class SourceDriver(Driver):
         schema = schema_of_rows(element_type(self.operation("read").annotation("return")))
         return None if schema is None else {"": schema}
 
-    def splits(self, position: Json, finished: frozenset[str]) -> Iterator[tuple[list[Split], Json]]:
+    def splits(self, position: Json, finished: frozenset[str]) -> Generator[tuple[list[Split], Json]]:
         """Rounds of new splits with the discovery position after each; a plain iterable is one round, position None."""
         if not self.has("splits"):
             yield [Split("all")], None

@@ -1,0 +1,93 @@
+"""What people ask of a running region. Each request gets an answer, also where the region ends before it."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from dataflare.errors import StateError
+from dataflare_pipeline.replay import Wanted
+
+Answer = dict[str, Any]
+
+
+@dataclass
+class Edit:
+    """A person's new position of a split."""
+
+    step: str
+    split: str
+    position: Any
+    future: Future[Answer] = field(default_factory=Future)
+
+
+@dataclass
+class Replay:
+    """Dead letters that somebody wants replayed."""
+
+    wanted: Wanted
+    future: Future[Answer] = field(default_factory=Future)
+
+
+@dataclass
+class Sync:
+    """Somebody waits for an epoch that holds what was delivered before."""
+
+    future: Future[Answer] = field(default_factory=Future)
+
+
+Request = Edit | Replay | Sync
+
+
+class Requests:
+    """The requests to one region: put by any thread, taken by the region's own."""
+
+    def __init__(self, flow: str) -> None:
+        self._flow = flow
+        self._lock = threading.Lock()
+        self._waiting: list[Request] = []
+        self._ended: StateError | Answer | None = None
+
+    def put(self, request: Request) -> Future[Answer]:
+        """Ask; the answer comes into the future. A region that has ended answers at once."""
+        with self._lock:
+            if self._ended is None:
+                self._waiting.append(request)
+                return request.future
+        self._refuse(request)
+        return request.future
+
+    def any(self, *kinds: type[Request]) -> bool:
+        """Is something of these kinds asked for?"""
+        return any(isinstance(request, kinds) for request in list(self._waiting))
+
+    def take(self, *kinds: type[Request]) -> list[Any]:
+        """What is asked for of these kinds, in order; whoever takes it answers it."""
+        with self._lock:
+            taken = [request for request in self._waiting if isinstance(request, kinds)]
+            self._waiting = [request for request in self._waiting if not isinstance(request, kinds)]
+            return taken
+
+    def back(self, requests: list[Any]) -> None:
+        """Requests that were taken and could not be answered: the next attempt will."""
+        with self._lock:
+            self._waiting = [*requests, *self._waiting]
+
+    def end(self, epoch: int | None) -> None:
+        """The region has ended, well with its last ``epoch`` or (None) not: answer all, and all that still come."""
+        over = StateError.of("run.not_running", f"the flow `{self._flow}` is not running any more")
+        with self._lock:
+            self._ended = over if epoch is None else {"epoch": epoch}
+            waiting, self._waiting = self._waiting, []
+        for request in waiting:
+            self._refuse(request)
+
+    def _refuse(self, request: Request) -> None:
+        if isinstance(request, Sync) and isinstance(self._ended, dict):
+            request.future.set_result(self._ended)
+        else:
+            request.future.set_exception(
+                StateError.of("run.not_running", f"the flow `{self._flow}` is not running any more")
+            )
