@@ -243,3 +243,24 @@ def test_of_two_plugins_with_one_command_none_wins(start: Callable, greeter: dic
     assert told.returncode == 2
     assert json.loads(told.stdout)["errors"][0]["code"] == "plugin.command_conflict"
     assert "`commands` and `greeter`" in told.stderr
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["nope"], 2)])
+def test_the_program_ends_at_once_but_behind_its_exit_handlers(words: list[str], code: int) -> None:
+    program = f"""
+import atexit, sys
+from dataflare_host.cli import main
+
+class Kept:
+    def __del__(self):
+        print("taken apart")
+
+sys.argv[1:] = {words!r}
+sys.kept = Kept()
+code = main()
+atexit.register(print, "last words")
+sys.exit(code)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code
+    assert done.stdout.endswith("last words\n")
