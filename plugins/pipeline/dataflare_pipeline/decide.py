@@ -10,7 +10,7 @@ from typing import Any
 
 from dataflare.calling import is_overridden
 from dataflare.errors import DataflareError, Fenced, Problem, Reject, Retry, StateError, problem_of
-from dataflare.split import Split
+from dataflare.split import Json, Split
 from dataflare_host.checkpoint import Checkpoint, SplitState
 from dataflare_pipeline import crash
 from dataflare_pipeline.epoch import tokens_of
@@ -19,7 +19,7 @@ from dataflare_pipeline.policy import Policy, blamed
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
-from dataflare_pipeline.waiting import Aborted, LaneEnded, Mailbox
+from dataflare_pipeline.waiting import Mailbox
 
 log = logging.getLogger("dataflare.pipeline")
 AGAIN = Policy("retry", delay=0.2, cap=10.0)
@@ -48,19 +48,13 @@ class Decisions:
         """
         for step in checkpoint.tokens:
             lane, tokens, attempt = sinks[step], tokens_of(checkpoint, step), 0
-            while True:
-                try:
-                    crash.point("sink-commit")
-                    self._mailbox.call(lane, partial(lane.driver.commit, checkpoint.epoch, tokens))
-                    crash.point("committed")
-                    break
-                except (Aborted, Fenced, LaneEnded):
-                    raise
-                except Exception as error:
-                    self._blocked(step, checkpoint.epoch, error)
-                    after = error.after if isinstance(error, Retry) else None
-                    self._mailbox.sleep(AGAIN.wait(attempt) if after is None else after)
-                    attempt += 1
+            crash.point("sink-commit")
+            while (error := self._mailbox.call(lane, partial(_commit, lane, checkpoint.epoch, tokens))) is not None:
+                self._blocked(step, checkpoint.epoch, error)
+                after = error.after if isinstance(error, Retry) else None
+                self._mailbox.sleep(AGAIN.wait(attempt) if after is None else after)
+                attempt += 1
+            crash.point("committed")
         if self._status.state == "blocked":
             self._status.state, self._status.problem = "running", None
 
@@ -119,6 +113,17 @@ class Decisions:
             ) from error
         self._status.state, self._status.problem = "blocked", problem
         log.warning("commit of epoch %s by `%s` failed, again soon: %s", epoch, step, problem.message)
+
+
+def _commit(lane: SinkLane, epoch: int, tokens: list[Json]) -> Exception | None:
+    """The target's own failure is a result: what is raised here is about the lane or the flow."""
+    try:
+        lane.driver.commit(epoch, tokens)
+    except Fenced:
+        raise
+    except Exception as error:
+        return error
+    return None
 
 
 def _telling(lane: SourceLane, state: SplitState) -> Callable[[], None]:
