@@ -90,7 +90,8 @@ def parse_document(content: bytes, file: str) -> Document:
     Raises ConfigError: ``flow.too_large``, ``flow.encoding``, ``flow.syntax``, ``flow.empty``, ``flow.not_mapping``.
     """
     if len(content) > MAX_BYTES:
-        raise ConfigError.of("flow.too_large", f"the file is larger than {MAX_BYTES >> 20} MiB", file=file)
+        fix = "keep data out of the flow file, or make several flows of it"
+        raise ConfigError.of("flow.too_large", f"the file is larger than {MAX_BYTES >> 20} MiB", file=file, fix=fix)
     return _Builder(_decode(content, file), file).document()
 
 
@@ -243,7 +244,8 @@ class _Builder:
 
     def _alias(self, event: Any, depth: int) -> Any:
         if event.anchor not in self.anchors:
-            raise self._stop("flow.alias", f"there is no anchor `&{event.anchor}` before this alias", event)
+            fix = "put the anchor before it, or write text that begins with `*` in quotes"
+            raise self._stop("flow.alias", f"there is no anchor `&{event.anchor}` before this alias", event, fix)
         target = self.anchors[event.anchor]
         if target is None:
             raise self._stop("flow.alias", f"`*{event.anchor}` contains itself", event, "write the value out")
@@ -272,7 +274,8 @@ class _Builder:
         self.nodes += nodes
         self.deepest = max(self.deepest, depth)
         if depth > MAX_DEPTH:
-            raise self._stop("flow.too_deep", f"values are nested more than {MAX_DEPTH} deep", event)
+            fix = "write it flatter: no component takes values that deep"
+            raise self._stop("flow.too_deep", f"values are nested more than {MAX_DEPTH} deep", event, fix)
         if self.nodes > MAX_NODES:
             raise self._stop(
                 "flow.too_large",

@@ -92,7 +92,10 @@ class _Planning:
         for step in unused(self.flow):
             fix = "remove it, or read from it"
             self.resolver.warn("flow.unused", f"nothing reads from `{step.name}`", step.pointer, fix)
-        resolved = [each for each in map(self.resolver.step, in_order(self.flow)) if each is not None]
+        ordered = in_order(self.flow)
+        resolved = [each for each in map(self.resolver.step, ordered) if each is not None]
+        for name in self.flow.steps.keys() - {step.name for step in ordered}:
+            self.resolver.step(self.flow.steps[name])  # on or behind a cycle: still looked at by itself
         for each in resolved if check else ():
             said = asked(each, self.reading.add, "plan.check_failed", each.driver.check) or []
             self.reading.add(*(problem.at(pointer=each.place + (problem.pointer or "")) for problem in said))

@@ -148,7 +148,7 @@ class _Missing:
 def _schema_at(reference: str, found: Mapping[str, Outputs], pointer: str, note: Note) -> Schema | _Missing | None:
     name, output = step_of(reference), reference.partition(".")[2] or MAIN
     outputs = found.get(name)
-    if outputs is None:
+    if outputs is None or (outputs.complete and not outputs.schemas):
         return _Missing()
     if output in outputs.schemas or not outputs.complete:
         return outputs.schemas.get(output)

@@ -214,8 +214,8 @@ def _checked(
     try:
         checked = model(**known)
     except ValidationError as error:
-        wrong = problems_of(error, known, model)
-        return {}, [*unknown, *(each for each in wrong if (each.code, each.pointer) not in _follow(meant))]
+        wrong = [each for each in problems_of(error, known, model) if (each.code, each.pointer) not in _follow(meant)]
+        return {}, [*unknown, *wrong, *_unconverted_choices(fields, known, wrong)]
     values = {name: getattr(checked, _member(name)) for name in fields}
     problems = [problem for name in fields if (problem := _misplaced(fields[name], values, known)) is not None]
     return values, [*unknown, *problems]
@@ -264,8 +264,23 @@ def _misplaced(known: Field, values: Mapping[str, Any], given: Mapping[str, Any]
             fix=f"add `{known.name}`",
         )
     choices = known.choices_for(values)
-    if choices is None or value is None:
-        return None
+    return None if choices is None or value is None else _not_among(known, value, choices)
+
+
+def _unconverted_choices(
+    fields: Mapping[str, Field], given: Mapping[str, Any], wrong: list[Problem]
+) -> Iterator[Problem]:
+    """What is not among the choices, said beside what is wrong with other fields: words, which need no conversion."""
+    failed = {(problem.pointer or "/").split("/")[1] for problem in wrong}
+    for name, value in given.items():
+        choices = fields[name].choices
+        if choices is None or callable(choices) or name in failed or not isinstance(value, str):
+            continue
+        if (problem := _not_among(fields[name], value, list(choices))) is not None:
+            yield problem
+
+
+def _not_among(known: Field, value: Any, choices: list[Any]) -> Problem | None:
     for item in value if isinstance(value, (list, tuple, set, frozenset)) else (value,):
         if item not in choices:
             guess = nearest(str(item), choices)
@@ -273,7 +288,7 @@ def _misplaced(known: Field, values: Mapping[str, Any], given: Mapping[str, Any]
             return Problem(
                 "config.choice",
                 f"`{known.name}` cannot be `{item}`",
-                pointer=pointer,
+                pointer=f"/{known.name}",
                 cause=f"it is one of {listed}" if choices else "there is nothing to choose from",
                 fix=f"write `{guess}`" if guess else f"write one of {listed}",
             )

@@ -65,7 +65,9 @@ def _not_negative(number: float) -> float:
 
 
 def _columns(value: Any) -> Any:
-    return (value,) if isinstance(value, str) else value
+    if isinstance(value, (str, list, tuple, set, frozenset)):
+        return (value,) if isinstance(value, str) else value
+    raise ValueError("expected a text or a list of texts")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+SHOWN = 300
+"""Characters of an expression that a message shows."""
 CLOCK_WORDS = frozenset(
     ["now", "current_date", "current_time", "current_timestamp", "localtime", "localtimestamp", "getdate", "sysdate"]
 )
@@ -89,7 +91,7 @@ class Expression:
         columns = ", ".join(f"`{name}` is {schema.field(name).type}" for name in self.roots)
         return Problem(
             "plan.expression_type",
-            f"`{self.text}` does not fit the types of its columns: {cause}",
+            f"`{_shown(self.text)}` does not fit the types of its columns: {cause}",
             pointer=self.pointer,
             cause=columns or None,
             fix="compare and compute with values of the same kind, or convert with `cast(column as type)`",
@@ -100,7 +102,7 @@ class ExpressionFailed(Exception):
     """An expression could not be computed on some row; ``cause`` is the first line of the reason."""
 
     def __init__(self, expression: Expression, cause: str) -> None:
-        super().__init__(f"`{expression.text}`: {cause}")
+        super().__init__(f"`{_shown(expression.text)}`: {cause}")
         self.expression = expression
         self.cause = cause
 
@@ -175,12 +177,16 @@ def _polars_errors() -> tuple[type[BaseException], ...]:
     return (exceptions.PolarsError, exceptions.PanicException, TypeError, ValueError)
 
 
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"
+
+
 def _not_parsed(text: str, pointer: str, error: BaseException) -> Problem:
     return Problem(
         "config.expression",
-        f"`{text}` is not an expression" if text.strip() else "the expression is empty",
+        f"`{_shown(text)}` is not an expression" if text.strip() else "the expression is empty",
         pointer=pointer,
-        cause=first_line(error) if text.strip() else None,
+        cause=_shown(first_line(error)) if text.strip() else None,
         fix="write a SQL expression over the columns, for example `temperature > 20 and status = 'ok'`",
     )
 
@@ -188,7 +194,7 @@ def _not_parsed(text: str, pointer: str, error: BaseException) -> Problem:
 def _out_of_scope(text: str, pointer: str, cause: str) -> Problem:
     return Problem(
         "config.expression_scope",
-        f"`{text}` cannot be computed from one row: {cause}",
+        f"`{_shown(text)}` cannot be computed from one row: {cause}",
         pointer=pointer,
         cause="rows arrive in batches: a result that depends on other rows or on the time would change with them",
         fix="use only the columns of the row; sums and counts belong in a keyed or window step",

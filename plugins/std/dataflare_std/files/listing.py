@@ -41,6 +41,8 @@ def list_files(paths: Sequence[str], ctx: Context, known: frozenset[str] = froze
     Raises ConfigError: ``files.missing``, ``files.unreadable``.
     """
     found: dict[str, Listed] = {}
+    if not paths or not all(paths):
+        raise _missing("`path` names no file")
     for given in paths:
         try:
             paths_found = _expand(given, ctx)
