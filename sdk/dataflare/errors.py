@@ -139,7 +139,7 @@ class Reject(Exception):
 class Retry(Exception):
     """Not now: call again after ``after`` seconds (the engine's back-off, if None).
 
-    In ``write``, ``rows`` (a boolean mask or the rows themselves) names those still to do.
+    In ``write``, ``rows`` (a boolean for each row, or a batch derived from the one given) names those still to do.
     """
 
     def __init__(self, after: float | None = None, cause: object = None, *, rows: Any = None) -> None:
