@@ -31,8 +31,9 @@ class Reading:
         self.problems.append(self.document.placed(problem, key=key))
 
     def add(self, *problems: Problem) -> None:
-        """Take in problems that somebody else found."""
-        self.problems += [self.document.placed(problem) for problem in problems]
+        """Take in problems that somebody else found; what is wrong with an unknown field is its name."""
+        for problem in problems:
+            self.problems.append(self.document.placed(problem, key=problem.code == "config.unknown_field"))
 
 
 T = TypeVar("T")
