@@ -261,7 +261,8 @@ class Files(Source[dict[str, Any]], replay="position"):
                 file=place["file"],
                 line=place["line"],
                 details=place,
-                fix="correct the line, or let `on_bad: reject` send such lines to the dead letters",
+                fix="correct the line and begin again with `--from-start`, "
+                "or let `on_bad: reject` send such lines to the dead letters",
             )
         return refused
 
