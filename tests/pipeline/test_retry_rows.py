@@ -62,7 +62,7 @@ def test_rows_refused_on_the_way_are_those_of_the_batch(
     flow: Flow, run: Callable[..., Outcome], store: Callable[[Flow], Store]
 ) -> None:
     @sink(each="row")
-    def picky(row: dict) -> None:
+    def picky(row: dict[str, Any]) -> None:
         """Refuses 5 and 17; asks for time once, at 7."""
         if row["n"] in (5, 17):
             raise Reject("odd_one", "not this one")
