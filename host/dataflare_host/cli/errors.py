@@ -36,7 +36,7 @@ def problems_of(error: Exception, *, debug: bool = False) -> tuple[Problem, ...]
     if isinstance(error, click.ClickException):
         return (Problem("cli.usage", error.format_message(), fix=_see_help(error)),)
     if isinstance(error, click.Abort):
-        return (Problem("cli.interrupted", "interrupted", kind="fatal"),)
+        return (Problem("cli.interrupted", "interrupted before it began", kind="fatal", fix="give the command again"),)
     place = "the traceback above" if debug else _written(error)
     if debug:
         traceback.print_exception(error)

@@ -90,18 +90,23 @@ class Attempt:
         lanes = self.lanes()
         for lane in lanes:
             lane.close()
-        grace = float(self._session.option("grace", GRACE))
-        until = time.monotonic() + (min(grace, ABORT_GRACE) if self._session.aborting.is_set() else grace)
+        began = time.monotonic()
         left: list[str] = []
         for lane in lanes:
             if lane.ident is not None:
-                lane.join(max(0.0, until - time.monotonic()))
+                while lane.is_alive() and time.monotonic() - began < self._grace():
+                    lane.join(POLL)
                 if lane.is_alive():
                     log.error("`%s` does not return from its component; it is left behind", lane.id)
                     left.append(lane.id)
                     if isinstance(lane, SinkLane):
                         lane.may_abort = False  # by the time it returns, another run may have gone on
         return left
+
+    def _grace(self) -> float:
+        """Seconds that a component has to return; somebody who asks to leave at once may ask while this is waited."""
+        grace = float(self._session.option("grace", GRACE))
+        return min(grace, ABORT_GRACE) if self._session.aborting.is_set() else grace
 
     # --- opening -----------------------------------------------------------------------------------
 
