@@ -153,6 +153,18 @@ class SpooledSink(DeferredSink):
         """What the sink says."""
         return self.sink.needs(schema)
 
+    def on_created(self, ctx: Context) -> Any:
+        """What the sink makes."""
+        return self._driver(ctx).on_created()
+
+    def on_updated(self, ctx: Context, made: Any, before: Any) -> Any:
+        """What the sink makes of it."""
+        return self._driver(ctx).on_updated(made, before)
+
+    def on_deleted(self, ctx: Context, made: Any) -> None:
+        """The sink undoes what it made."""
+        self._driver(ctx).on_deleted(made)
+
     def readback(self, stream: str) -> Iterator[Any]:
         """What the sink holds."""
         return self.sink.readback(stream)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dataflare_host import Flow, Host
-from dataflare_host.kinds import Engine, Outcome, Runner, Store
+from dataflare_host.kinds import Budget, Engine, Outcome, Runner, Store
 from dataflare_host.layout import layout_of
 from dataflare_host.plan import Plan
 
@@ -19,13 +19,11 @@ from dataflare_host.plan import Plan
 class Run:
     """A flow running in a thread of its own, with the runner at hand for commands."""
 
-    def __init__(self, host: Host, plan: Plan) -> None:
+    def __init__(self, host: Host, plan: Plan, budget: Budget) -> None:
         engine = host.component(plan.engine["uses"], plan.engine.get("with", {}), "engine")
         assert isinstance(engine, Engine)
-        from dataflare_host.kinds import Budget
-
         (part,) = layout_of(plan, {}).cut(plan, 1)
-        self.runner: Runner = engine.runner(part, host, None, Budget())
+        self.runner: Runner = engine.runner(part, host, None, budget)
         self.outcome: Outcome | None = None
         self._thread = threading.Thread(target=self._run)
 
@@ -57,9 +55,9 @@ def flow(tmp_path: Path) -> Flow:
 
 @pytest.fixture
 def start(host: Host) -> Callable[..., Run]:
-    def begin(flow: Flow, **options: Any) -> Run:
+    def begin(flow: Flow, budget: Budget | None = None, **options: Any) -> Run:
         plan = flow.plan(host)
-        return Run(host, replace(plan, options={**plan.options, **options})).start()
+        return Run(host, replace(plan, options={**plan.options, **options}), budget or Budget()).start()
 
     return begin
 

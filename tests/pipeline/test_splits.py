@@ -208,7 +208,7 @@ def test_an_async_source_is_told_while_it_waits(flow: Flow, run: Callable[..., O
                 while ("told", n + 1) not in events:
                     await asyncio.sleep(0)
 
-        async def acknowledge(self, position: int) -> None:
+        async def acknowledge(self, position: int) -> None:  # type: ignore[override]
             events.append(("told", position))
 
     flow.checkpoint = {"interval": 0.001}
