@@ -37,7 +37,7 @@ SQL = """\
   newest: {uses: std/sql, from: warm, with: {uri: "sqlite:///u.db", table: newest, mode: upsert, key: [device]}}
 """
 ROWS = 30_000
-KILLS = 4
+KILLS = 3
 
 
 def readings(folder: Path) -> None:
