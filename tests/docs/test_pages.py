@@ -33,6 +33,7 @@ NOT_RUN = {
     r".*\bpytest\b": "would run this suite in itself",
     r"source ": "changes the shell of a person",
     r"python docs/build.py": "test_generated.py runs it with --check",
+    r"python bench/": "takes minutes and a gigabyte of data; its parts are checked by lint and types",
     r"(ruff|mypy) ": "tests/test_style.py runs them",
     r"\.ci/run": "runs this suite",
 }
