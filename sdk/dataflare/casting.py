@@ -25,16 +25,17 @@ def cast_record_batch(record_batch: pa.RecordBatch, schema: Any) -> pa.RecordBat
     wanted: pa.Schema = Schema(schema).arrow
     if record_batch.schema.equals(wanted, check_metadata=True):
         return record_batch
-    names = record_batch.schema.names
+    given = dict(zip(record_batch.schema.names, record_batch.columns, strict=True))
     arrays, fields = [], []
     for field in wanted:
-        column = record_batch.column(field.name) if field.name in names else pa.nulls(len(record_batch), pa.null())
+        column = given[field.name] if field.name in given else pa.nulls(len(record_batch), pa.null())
         arrays.append(cast_column(column, field))
         fields.append(field)
     if isinstance(schema, Schema) and schema.open:
-        for index, name in enumerate(names):
-            if name not in wanted.names:
-                arrays.append(record_batch.column(index))
+        known = set(wanted.names)
+        for index, (name, column) in enumerate(given.items()):
+            if name not in known:
+                arrays.append(column)
                 fields.append(record_batch.schema.field(index))
     return from_arrays(arrays, pa.schema(fields, wanted.metadata), len(record_batch))
 

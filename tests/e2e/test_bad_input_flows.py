@@ -9,6 +9,7 @@ import pytest
 
 S = "sources: {s: {uses: std/files, with: {path: in.jsonl}}}\n"
 K = "sinks: {o: {uses: std/files, from: s, with: {path: out.jsonl}}}\n"
+SQL = "sinks: {o: {uses: std/sql, from: s, with: {uri: 'sqlite:///t.db', table: t}}}\n"
 BOMB = "".join(
     f"{chr(97 + n)}: &{chr(97 + n)} [{', '.join(['*' + chr(96 + n)] * 9 if n else 'x')}]\n" for n in range(10)
 )
@@ -65,6 +66,8 @@ def spot(text: str, word: str) -> tuple[int, int]:
         ("version: 1\n" + S.replace("in.jsonl", "5") + K, "config.value", (2, 45)),
         ("version: 1\n" + S.replace("in.jsonl", "'${env:NOT_SET}'") + K, "flow.env_unset", (2, 45)),
         ("version: 1\n" + S.replace("in.jsonl", "'${secret:NOT_SET}'") + K, "secret.unknown", (2, 45)),
+        ("version: 1\n" + S + SQL.replace("sqlite:///", "mysql://"), "sql.uri", (3, 49)),
+        ("version: 1\n" + S + SQL.replace("table: t", "table: sqlite_x"), "sql.reserved_table", (3, 75)),
         ("version: 1\n" + S + K + "guarantee: certain\n", "flow.type", (4, 12)),
         ("version: 1\n" + S + K + "checkpoint: {interval: soon}\n", "flow.type", (4, 24)),
     ],

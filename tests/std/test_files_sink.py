@@ -22,6 +22,7 @@ from dataflare.json_rows import to_json_rows
 from dataflare.split import Resume
 from dataflare_std.files.sink import Files
 from dataflare_std.files.staging import Staged
+from dataflare_std.files.text_out import json_lines
 
 TARGETS = {
     "jsonl": {"path": "out.jsonl"},
@@ -275,6 +276,10 @@ def test_json_lines_take_the_forms_of_the_vectors(tmp_path: Path) -> None:
         driver.close()
         found = [json.loads(line) for line in (tmp_path / name).read_text().split("\n") if line]
         assert found == to_json_rows(part)
+
+
+def test_rows_without_columns_are_empty_objects(tmp_path: Path) -> None:
+    assert json_lines(pa.RecordBatch.from_struct_array(pa.array([{}, {}], pa.struct([])))) == b"{}\n{}\n"
 
 
 def test_large_whole_numbers_are_numbers_in_a_file(tmp_path: Path) -> None:

@@ -314,6 +314,26 @@ def test_a_given_schema_is_read_strictly(tmp_path: Path) -> None:
     assert seen.codes() == [("files.bad_type", 2), ("files.bad_type", 3)]
 
 
+def test_an_empty_object_is_a_row_of_nulls_or_refused_where_no_column_is_known(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{}\n{"n":1}\n{}\n')
+    assert read(tmp_path, path="a.jsonl").rows == [{"n": None}, {"n": 1}, {"n": None}]
+    (tmp_path / "b.jsonl").write_bytes(b"{}\n{}\n")
+    seen = read(tmp_path, path="b.jsonl")
+    assert (seen.rows, seen.codes()) == ([], [("files.bad_json", 1), ("files.bad_json", 2)])
+
+
+def test_half_a_surrogate_pair_in_a_key_is_refused_though_it_is_in_the_sample(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(b'{"\\ud800":1}\n{"n":{"\\udc00":1}}\n{"n":"\\ud83d\\ude00"}\n')
+    seen = read(tmp_path, path="a.jsonl")
+    assert (seen.rows, seen.codes()) == ([{"n": "😀"}], [("files.bad_json", 1), ("files.bad_json", 2)])
+
+
+def test_thousands_of_columns_are_no_trouble(tmp_path: Path) -> None:
+    names = [f"c{n}" for n in range(5_000)]
+    (tmp_path / "a.csv").write_text(",".join(names) + "\n" + ",".join("1" for _ in names) + "\n")
+    assert read(tmp_path, path="a.csv").rows == [dict.fromkeys(names, 1)]
+
+
 @pytest.mark.parametrize("count", [3, 40_000])
 @pytest.mark.parametrize(
     "deep", [b'{"n":' + b"[" * 300 + b"]" * 300 + b"}", b'{"n":1,"n":' + b"[" * 300 + b"]" * 300 + b"}"]

@@ -94,7 +94,8 @@ class CsvLines:
         if not data.strip():
             return Parsed(None, refused)
         self._learn_names(names)
-        read = [name for name in names if name in self.schema.names]
+        known = set(self.schema.names)
+        read = [name for name in names if name in known]
         ragged: list[Any] = []
         try:
             types = {field.name: field.type for field in self.schema if not pa.types.is_null(field.type)}
@@ -122,9 +123,10 @@ class CsvLines:
         if not self.fixed:
             found = [pa.field(f.name, _usual(f.type)) for f in table.schema]
             self.schema = pa.schema(grown(list(self.schema), found))
+        given = {field.name: column for field, column in zip(table.schema, table.columns, strict=True)}
         columns = [
-            table.column(field.name).combine_chunks().cast(field.type)
-            if field.name in table.column_names
+            given[field.name].combine_chunks().cast(field.type)
+            if field.name in given
             else pa.nulls(table.num_rows, field.type)
             for field in self.schema
         ]

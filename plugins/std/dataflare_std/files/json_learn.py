@@ -126,7 +126,16 @@ def loaded(line: str) -> Any:
         raise BadValue("files.bad_json", f"not JSON: {error}") from error
     if line.count("[") + line.count("{") > _LEVELS:
         _refuse_deep(found)
+    if "\\u" in line:
+        _refuse_halves(found)
     return found
+
+
+def _refuse_halves(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadValue("files.bad_json", "an escaped half of a surrogate pair is no character") from error
 
 
 def _refuse_deep(value: Any) -> None:

@@ -250,6 +250,8 @@ class JsonLines:
         def read(line: str) -> list[Any] | BadValue:
             try:
                 found = self._object(line)
+                if not found and not names:
+                    raise BadValue("files.bad_json", "an empty object, and no column is known: there is no such row")
                 if not self.fixed and not names.issuperset(found):
                     return bad(line, f"only the keys {', '.join(names)}", "line")
                 return [part(found.get(name)) for name, part in parts]

@@ -171,7 +171,8 @@ class Files(Source[dict[str, Any]], replay="position"):
         wanted = self._selected(self._schema(ctx), columns)
         with parquet.opened(listed.path, listed.name) as file:
             present = file.schema_arrow.names
-        names = [name for name in wanted.names if name in present]
+        here = set(present)
+        names = [name for name in wanted.names if name in here]
         if columns is None and not self.columns and not self.schema:
             names = present
         for batch, position in parquet.read(listed.path, listed.name, split.data["groups"][1], at, names, ROWS):
@@ -326,8 +327,8 @@ class Files(Source[dict[str, Any]], replay="position"):
                 cause=f"the columns are {', '.join(f'`{name}`' for name in schema.names)}",
                 fix="correct `columns`",
             )
-        wanted = self.columns or schema.names
-        chosen = [schema.field(name) if name in schema.names else pa.field(name, pa.null()) for name in wanted]
+        known = {item.name: item for item in schema}
+        chosen = [known.get(name) or pa.field(name, pa.null()) for name in self.columns or schema.names]
         read = [item for item in chosen if columns is None or item.name in columns]
         return pa.schema(read or chosen[:1])
 

@@ -20,6 +20,8 @@ def json_lines(rows: pa.RecordBatch) -> bytes:
     """One object a line, in the JSON forms of ``dataflare.json_rows``, but whole numbers as numbers however large."""
     plain = [as_plain(column) for column in rows.columns]
     names = rows.schema.names
+    if not names:
+        return b"{}\n" * int(rows.num_rows)
     if rows.num_rows <= _FEW or not all(map(_polars_writes, plain)):
         return _in_python(names, plain)
     import polars

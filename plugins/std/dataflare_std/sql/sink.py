@@ -33,12 +33,12 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
     def check(self, ctx: Context) -> Iterable[Problem]:
         """Folder, database and key."""
         problem = self._key_problem()
-        return [*([problem] if problem else []), *check_target(self.uri, self._table, ctx)]
+        return [*([problem] if problem else []), *check_target(self.uri, self._table, ctx, reach=True)]
 
-    def plan(self, schema: Schema) -> None:
-        """Raises ConfigError for columns that a table cannot hold, and for a key that is not there."""
+    def plan(self, schema: Schema, ctx: Context) -> None:
+        """Raises ConfigError for an address that is none, columns that no table holds, a key that is not there."""
         problem = self._key_problem()
-        problems = [problem] if problem else []
+        problems = [*([problem] if problem else []), *check_target(self.uri, self._table, ctx, reach=False)]
         if not schema.open:
             problems += [unknown_column(name, schema.names, "/key") for name in self._table.key if name not in schema]
         problems += [_unsupported(column) for column in schema if unsupported(column.type)]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dataflare import ConfigError, Failed, Fenced
 from dataflare_std.sql import statements
 from dataflare_std.sql.sqlite_errors import constraint, translated
-from dataflare_std.sql.sqlite_file import check_database
+from dataflare_std.sql.sqlite_file import check_database, check_table
 from dataflare_std.sql.sqlite_table import TableShape, make_room
 from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted
 from dataflare_std.sql.target import OP, Owner, Refusal, Staged, Table
@@ -32,7 +32,7 @@ class SqliteTarget:
     """One connection to a SQLite file. Raises Retry while another process holds the file's lock."""
 
     def __init__(self, path: Path, table: Table) -> None:
-        problems = list(check_database(path, table))
+        problems = [*check_table(table), *check_database(path)]
         if problems:
             raise ConfigError(*problems)
         self._path, self._table = path, table

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dataflare import Failed, Retry
 
+UNKNOWN = "change the rows or the table, for example with std/select before the sink"
 BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 KNOWN = {
     sqlite3.SQLITE_CANTOPEN: (
@@ -51,7 +52,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def failed(path: Path, error: sqlite3.Error) -> Failed:
     """What a SQLite error means for the flow."""
-    code, what, fix = KNOWN.get(primary(error), ("sql.failed", "does not do what the sink asks for", None))
+    code, what, fix = KNOWN.get(primary(error), ("sql.failed", "does not do what the sink asks for", UNKNOWN))
     return Failed.of(code, f"the database {path} {what}", cause=str(error), fix=fix)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from dataflare import ConfigError, Context, Problem
@@ -25,12 +25,24 @@ def database_path(uri: str, ctx: Context) -> Path:
     return ctx.path(rest[1:])
 
 
-def check_database(path: Path, table: Table) -> Iterable[Problem]:
-    """What would keep a sink from working with this file; changes nothing."""
+def check_address(uri: str, ctx: Context) -> Iterator[Problem]:
+    """What is wrong with an address by itself, wherever the flow runs."""
+    try:
+        database_path(uri, ctx)
+    except ConfigError as error:
+        yield from error.problems
+
+
+def check_table(table: Table) -> Iterator[Problem]:
+    """What is wrong with the name of a table."""
     if table.name.lower().startswith(("dataflare_", "sqlite_")):
         yield Problem(
             "sql.reserved_table", f"the name `{table.name}` is reserved", pointer="/table", fix="use another name"
         )
+
+
+def check_database(path: Path) -> Iterator[Problem]:
+    """What would keep a sink from working with this file; changes nothing."""
     if not path.parent.is_dir():
         yield Problem(
             "sql.no_folder",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dataflare import ConfigError, Context, Problem
+from dataflare import Context, Problem
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -111,12 +111,10 @@ def open_target(uri: str, table: Table, ctx: Context) -> Target:
     return SqliteTarget(database_path(uri, ctx), table)
 
 
-def check_target(uri: str, table: Table, ctx: Context) -> Iterable[Problem]:
-    """Could the sink work there? Changes nothing."""
-    from dataflare_std.sql.sqlite_file import check_database, database_path
+def check_target(uri: str, table: Table, ctx: Context, *, reach: bool) -> list[Problem]:
+    """What is wrong with the address and the table; ``reach``: and could the sink work there now? Changes nothing."""
+    from dataflare_std.sql.sqlite_file import check_address, check_database, check_table, database_path
 
-    try:
-        path = database_path(uri, ctx)
-    except ConfigError as error:
-        return error.problems
-    return check_database(path, table)
+    address = list(check_address(uri, ctx))
+    place = check_database(database_path(uri, ctx)) if reach and not address else ()
+    return [*address, *check_table(table), *place]
