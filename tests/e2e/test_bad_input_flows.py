@@ -67,7 +67,7 @@ def spot(text: str, word: str) -> tuple[int, int]:
         ("version: 1\n" + S.replace("in.jsonl", "'${env:NOT_SET}'") + K, "flow.env_unset", (2, 45)),
         ("version: 1\n" + S.replace("in.jsonl", "'${secret:NOT_SET}'") + K, "secret.unknown", (2, 45)),
         ("version: 1\n" + S + SQL.replace("sqlite:///", "mysql://"), "sql.uri", (3, 49)),
-        ("version: 1\n" + S + SQL.replace("table: t", "table: sqlite_x"), "sql.reserved_table", (3, 75)),
+        ("version: 1\n" + S + SQL.replace("table: t", "table: sqlite_x"), "sql.reserved_table", (3, 74)),
         ("version: 1\n" + S + K + "guarantee: certain\n", "flow.type", (4, 12)),
         ("version: 1\n" + S + K + "checkpoint: {interval: soon}\n", "flow.type", (4, 24)),
     ],
