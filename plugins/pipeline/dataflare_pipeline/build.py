@@ -20,7 +20,7 @@ from dataflare_pipeline import migrate
 from dataflare_pipeline.active import Reads
 from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain, Route
-from dataflare_pipeline.chains import ChainPlan, cut
+from dataflare_pipeline.chains import ChainPlan, cut, inputs_of
 from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.guard import Guard
@@ -203,14 +203,8 @@ class Builder:
         return Outlet(edge.id, ports, key, producer)
 
     def inputs(self, step: str) -> dict[str, Schema]:
-        """The schemas of a step's inputs; several edges into one input are united. Empty while one is unknown."""
-        inputs: dict[str, Schema] = {}
-        for edge in self.plan.inputs(step):
-            schema = self.schemas.get((edge.source, edge.output))
-            if schema is None:
-                return {}
-            inputs[edge.input] = inputs[edge.input].union(schema) if edge.input in inputs else schema
-        return inputs
+        """The schemas of a step's inputs, as far as they are known."""
+        return inputs_of(self.plan, step, self.schemas)
 
     # --- parts ----------------------------------------------------------------------------------------
 

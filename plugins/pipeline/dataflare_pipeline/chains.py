@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from dataflare.schema import Schema
 from dataflare_host.plan import Edge, Plan, StepPlan
 
 
@@ -32,6 +33,17 @@ def in_order(plan: Plan, steps: Iterable[str]) -> list[str]:
     for name in plan.steps:
         visit(name)
     return done
+
+
+def inputs_of(plan: Plan, step: str, schemas: Mapping[tuple[str, str], Schema]) -> dict[str, Schema]:
+    """The schemas of a step's inputs; several edges into one input are united. Empty while one is unknown."""
+    inputs: dict[str, Schema] = {}
+    for edge in plan.inputs(step):
+        schema = schemas.get((edge.source, edge.output))
+        if schema is None:
+            return {}
+        inputs[edge.input] = inputs[edge.input].union(schema) if edge.input in inputs else schema
+    return inputs
 
 
 def cut(plan: Plan, steps: Iterable[str], fusable: Callable[[StepPlan], bool]) -> list[ChainPlan]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataflare.context import Context
 from dataflare.drive import ProcessorDriver, SinkDriver, driver_for
 from dataflare.schema import Schema
-from dataflare_pipeline.chains import in_order
+from dataflare_pipeline.chains import in_order, inputs_of
 from dataflare_pipeline.session import Session
 
 log = logging.getLogger("dataflare.pipeline")
@@ -34,12 +34,9 @@ def planned_with(
 
 
 def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema]) -> Schemas:
-    inputs: dict[str, Schema] = {}
-    for edge in session.plan.inputs(name):
-        schema = known.get((edge.source, edge.output))
-        if schema is None:
-            return {}
-        inputs[edge.input] = inputs[edge.input].union(schema) if edge.input in inputs else schema
+    inputs = inputs_of(session.plan, name, known)
+    if not inputs:
+        return {}
     context = Context(flow=session.plan.name, step=name, base=session.base)
     driver = driver_for(session.host.step(session.plan, name), context)
     try:

@@ -160,7 +160,9 @@ class SourceLane(Lane):
     def _wait(self) -> float:
         """Seconds until something may be readable again."""
         soonest = min((active.not_before for active in self._active.values()), default=None)
-        return TICK if soonest is None else min(TICK, max(0.001, soonest - time.monotonic()))
+        return (
+            TICK if soonest is None or self._held or self._paused else min(TICK, max(0.001, soonest - time.monotonic()))
+        )
 
     def _choose(self) -> Active | None:
         """The next active split that is due, else one more of the book's; splits are served in turn."""
