@@ -36,7 +36,7 @@ SQL = """\
   added: {uses: std/sql, from: warm, with: {uri: "sqlite:///t.db", table: added}}
   newest: {uses: std/sql, from: warm, with: {uri: "sqlite:///u.db", table: newest, mode: upsert, key: [device]}}
 """
-ROWS = 30_000
+ROWS = 20_000
 KILLS = 3
 
 
