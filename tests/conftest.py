@@ -1,6 +1,29 @@
-"""Hypothesis for the whole suite: no deadlines, since a busy machine is not a failure."""
+"""Hypothesis for the whole suite: no deadlines, since a busy machine is not a failure. A PostgreSQL server, if asked for."""
 
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+import postgres as pg
 
 settings.register_profile("dataflare", deadline=None)
 settings.load_profile("dataflare")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[pg.Postgres]:
+    """A PostgreSQL server for the whole session."""
+    with pg.server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(postgres_server: pg.Postgres) -> str:
+    """The address of an empty PostgreSQL database."""
+    return postgres_server.create(pg.fresh_name())

@@ -17,6 +17,8 @@ from dataflare.errors import ConfigError, Problem
 MAX_BYTES = 4 * 1024 * 1024
 MAX_NODES = 100_000
 MAX_DEPTH = 64
+_TOO_DEEP = f"values are nested more than {MAX_DEPTH} deep"
+_FLATTER = "write it flatter: no component takes values that deep"
 Place = tuple[int, int]
 
 _NULL = re.compile(r"(?:~|null|Null|NULL)?\Z")
@@ -25,6 +27,8 @@ _INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z")
 _NO_JSON = re.compile(r"[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z")
 _TAG = "tag:yaml.org,2002:"
+_PARSER_TOO_DEEP = "exceeded maximum nesting depth"
+"""What libyaml says from 0.2.6 on: it reads ahead, so its own bound can be met before ours."""
 
 
 @dataclass
@@ -274,8 +278,7 @@ class _Builder:
         self.nodes += nodes
         self.deepest = max(self.deepest, depth)
         if depth > MAX_DEPTH:
-            fix = "write it flatter: no component takes values that deep"
-            raise self._stop("flow.too_deep", f"values are nested more than {MAX_DEPTH} deep", event, fix)
+            raise self._stop("flow.too_deep", _TOO_DEEP, event, _FLATTER)
         if self.nodes > MAX_NODES:
             raise self._stop(
                 "flow.too_large",
@@ -312,6 +315,9 @@ class _Builder:
         place = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
         lines = self.text.split("\n")
         here = lines[place[0] - 1] if place[0] <= len(lines) else ""
+        if getattr(error, "problem", None) == _PARSER_TOO_DEEP:
+            line, column = place
+            return Problem("flow.too_deep", _TOO_DEEP, fix=_FLATTER, file=self.made.file, line=line, column=column)
         said = getattr(error, "problem", None) or getattr(error, "reason", None) or "it is not YAML"
         context = getattr(error, "context", None)
         if mark is None and isinstance(position := getattr(error, "position", None), int):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare_pipeline.crash import POINTS
+from dataflare_pipeline.crash_points import POINTS
 
 ROWS = 3000
 FLOW = """

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+from dataflare import crash
 from dataflare.calling import is_overridden
 from dataflare.errors import DataflareError, Fenced, Problem, Reject, Retry, StateError, problem_of
 from dataflare.split import Json, Split
 from dataflare_host.checkpoint import Checkpoint, SplitState
-from dataflare_pipeline import crash
 from dataflare_pipeline.epoch import tokens_of
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.policy import Policy, blamed

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import queue
 
+from dataflare import crash
 from dataflare.batch import Batch, Rejected
 from dataflare.context import Context
 from dataflare.drive import SinkDriver
 from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_host.kinds import Budget
-from dataflare_pipeline import crash
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Port
 from dataflare_pipeline.guard import Guard

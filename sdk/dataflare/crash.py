@@ -1,4 +1,7 @@
-"""Named places where a test lets the process die: ``DATAFLARE_CRASH=NAME[:N]`` kills it at the N-th pass (SIGKILL)."""
+"""Named places where a test lets the process die: ``DATAFLARE_CRASH=NAME[:N]`` kills it at the N-th pass (SIGKILL).
+
+Engines, stores and sinks place them where a death would matter; authors may do so in their own connectors.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +9,6 @@ import os
 import signal
 import threading
 
-POINTS = (
-    "opened",
-    "first-batch",
-    "barrier",
-    "prepare",
-    "prepared",
-    "commit-point",
-    "decided",
-    "sink-commit",
-    "committed",
-    "acknowledge",
-    "settle",
-    "recovery",
-)
 _NAME, _, _PASS = os.environ.get("DATAFLARE_CRASH", "").partition(":")
 _left = int(_PASS or 1)
 _lock = threading.Lock()
