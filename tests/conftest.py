@@ -1,4 +1,4 @@
-"""Hypothesis for the whole suite: no deadlines, since a busy machine is not a failure. A PostgreSQL server, if asked for."""
+"""Hypothesis without deadlines, since a busy machine is not a failure; a PostgreSQL server for those who ask."""
 
 from __future__ import annotations
 
