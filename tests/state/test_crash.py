@@ -57,12 +57,13 @@ def processes() -> Iterator[list[Process]]:
         process.communicate()
 
 
-def racer(processes: list[Process], kind: str, folder: Path, name: str) -> Process:
+def racer(processes: list[Process], kind: str, folder: Path, name: str, dies_at: str = "") -> Process:
     process = subprocess.Popen(
         [sys.executable, HERE / "racer.py", kind, folder, name],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env={**os.environ, "DATAFLARE_CRASH": dies_at},
     )
     processes.append(process)
     return process
@@ -85,6 +86,26 @@ def test_processes_that_race_for_a_lease_get_one_winner(durable: str, tmp_path: 
     for one in racers:
         say(one, "0")
     assert sorted(hear(one) for one in racers) == ["fenced"] * 3 + ["lease 1"]
+
+
+@pytest.mark.parametrize(
+    ("point", "token", "epoch"), [("store-lease", 1, None), ("store-commit:3", 2, 1), ("store-committed:3", 2, 2)]
+)
+def test_death_at_a_crash_point_leaves_what_was_committed(
+    durable: str, point: str, token: int, epoch: int | None, tmp_path: Path, processes: list[Process]
+) -> None:
+    store = open_store(durable, tmp_path)
+    store.lease("f", "r", "first", 0)
+    runner = racer(processes, durable, tmp_path, "runner", dies_at=point)
+    assert hear(runner) == "ready"
+    say(runner, "1\ngo")
+    assert runner.wait(60) == -signal.SIGKILL
+    info, last = store.lease_info("f", "r"), store.load("f", "r")
+    assert info is not None
+    assert info.token == token
+    assert (last and last.epoch) == epoch
+    assert set(held(store).values()) == ({str(epoch)} if epoch else set())
+    assert store.lease("f", "r", "next", token) == token + 1
 
 
 def test_a_kill_while_committing_loses_nothing_that_was_told(

@@ -63,7 +63,7 @@ class Chain:
         try:
             below = self._nonce(above)
             nonce = uuid.uuid4().hex
-            made = records.publish(self.folder, name_of((above + 1, 0)), _lease(owner, nonce))
+            made = records.publish(self.folder, name_of((above + 1, 0)), _lease(owner, nonce), kind="lease")
             if not made or self._nonce(above) != below:
                 return None
         except FileNotFoundError:
@@ -86,7 +86,7 @@ class Chain:
 
     def append(self, place: Place, kind: str, given: Mapping[str, Any], parts: Mapping[str, bytes]) -> bool:
         """Link a record at its place; False if the place is taken. The caller looks afterwards."""
-        return records.publish(self.folder, name_of(place), records.encode(kind, given, parts))
+        return records.publish(self.folder, name_of(place), records.encode(kind, given, parts), kind=kind)
 
     def remove(self, gone: Iterable[Place]) -> None:
         """Delete records, oldest first."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
-from dataflare import field
+from dataflare import crash, field
 from dataflare.context import Context
 from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare_host.kinds import Store
@@ -127,6 +127,7 @@ class File(Store, name="file"):
                     break
                 except Disturbed:
                     continue
+            crash.point("store-committed")
             at.tidy(fence)
 
     def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dataflare import crash
 from dataflare_state.durable import make_folder, sync_folder, write_file
 
 MAGIC = b"dataflare-state 1 "
@@ -70,15 +71,17 @@ def read_part(path: Path, name: str) -> bytes:
     return content
 
 
-def publish(folder: Path, name: str, content: list[bytes], *, durable: bool = True) -> bool:
+def publish(folder: Path, name: str, content: list[bytes], *, durable: bool = True, kind: str = "file") -> bool:
     """Make a file appear under ``name``, whole and durable; False if that name is taken.
 
     ``link`` is the one atomic step: before it nobody sees the file, after it nobody can make another of that name.
+    The crash point between is named ``store-`` and the kind.
     """
     while True:
         aside = folder / f"{ASIDE}{uuid.uuid4().hex}"
         try:
             write_file(aside, *content, durable=durable)
+            crash.point(f"store-{kind}")
             os.link(aside, folder / name)
         except FileExistsError:
             return False

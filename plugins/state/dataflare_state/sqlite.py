@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dataflare import Duration, field
+from dataflare import Duration, crash, field
 from dataflare.context import Context
 from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare_host.kinds import Store
@@ -64,6 +64,7 @@ class Sqlite(Store, name="sqlite"):
             connection.execute(
                 "insert or replace into lease values (?, ?, ?, ?, 0, 0)", (flow, region, above + 1, owner)
             )
+            crash.point("store-lease")
         return above + 1
 
     def beat(self, flow: str, region: str, fence: int) -> None:
@@ -158,6 +159,8 @@ class Sqlite(Store, name="sqlite"):
                 connection.execute("insert into blob_use values (?, ?, ?, ?)", (flow, region, epoch, digest))
             keep_state(connection, flow, region, changes.state)
             file_letters(connection, flow, changes, checkpoint.committed_at)
+            crash.point("store-commit")
+        crash.point("store-committed")
 
     def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
         """All sinks have committed the epoch."""
