@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dataflare import crash
 from dataflare.calling import bind, is_overridden
 from dataflare.component import Sink
 from dataflare.errors import Failed, Problem
@@ -80,6 +81,7 @@ class DeferredSink(Sink[Token], ability="staged", fencing="names"):
             delivery = _delivery(token, ctx)
             for ordinal, given in _requests(token, delivery, ctx):
                 bind(self, "send")(given)
+                crash.point("sink-send")
                 delivery.mark(ordinal + 1)
             delivery.forget_rows()
         return delete_records(ctx.cache, _owner(ctx), epoch)
@@ -89,6 +91,7 @@ class DeferredSink(Sink[Token], ability="staged", fencing="names"):
             delivery = _delivery(token, ctx)
             for ordinal, given in _requests(token, delivery, ctx):
                 await bind(self, "send")(given)
+                crash.point("sink-send")
                 delivery.mark(ordinal + 1)
             delivery.forget_rows()
         delete_records(ctx.cache, _owner(ctx), epoch)
@@ -203,6 +206,7 @@ class SpooledSink(DeferredSink):
     def _batch_by_batch(self, delivery: Delivery) -> None:
         for ordinal, batch in delivery.waiting():
             self._none_refused(self._inner.write(batch))
+            crash.point("sink-send")
             delivery.mark(ordinal + 1)
 
     def _none_refused(self, rejected: list[Rejected]) -> None:

@@ -99,3 +99,15 @@ def test_the_file_store_keeps_the_same_promise(tmp_path: Path, point: str) -> No
     assert run(flow, f"{point}:3") == -signal.SIGKILL
     run(flow)
     assert rows_of(tmp_path, "std/sql") == WANTED
+
+
+@pytest.mark.parametrize(("sink", "point"), [("std/sql", "sink-move"), ("std/files", "sink-publish")])
+@pytest.mark.parametrize("epoch", [1, 2, 5])
+def test_a_death_inside_a_commit_is_carried_out_by_the_next_run(
+    tmp_path: Path, sink: str, point: str, epoch: int
+) -> None:
+    flow = write_flow(tmp_path, sink, "state/sqlite")
+    assert run(flow, f"{point}:{epoch}") == -signal.SIGKILL
+    run(flow, f"{point}:1")
+    run(flow)
+    assert rows_of(tmp_path, sink) == WANTED

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflare import crash
 from dataflare.context import Context
 from dataflare_std.files import text_out
 from dataflare_std.files.staging import Staged, sync_folder, write_failed
@@ -121,6 +122,7 @@ class OneFile:
         if token["replace"]:
             if staged.exists():
                 staged.replace(self.path)
+                crash.point("sink-publish")
                 sync_folder(self.path.parent)
         elif not token["start"] and not self.path.exists():
             publish(staged, self.path)
@@ -175,11 +177,13 @@ def _copy_to(staged: Path, target: Path, start: int) -> None:
 
 def _copy(source: int, sink: int, start: int) -> None:
     done, size = 0, os.fstat(source).st_size
+    piece = min(_PIECE, size // 2 + 1)
     while done < size:
         try:
-            done += os.copy_file_range(source, sink, min(_PIECE, size - done), done, start + done)
+            done += os.copy_file_range(source, sink, min(piece, size - done), done, start + done)
         except OSError:
-            data = memoryview(os.pread(source, min(_PIECE, size - done), done))
+            data = memoryview(os.pread(source, min(piece, size - done), done))
             while data:
                 written = os.pwrite(sink, data, start + done)
                 data, done = data[written:], done + written
+        crash.point("sink-publish")

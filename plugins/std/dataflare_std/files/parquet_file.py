@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflare import crash
 from dataflare.context import Context
 from dataflare.schema import Schema
 from dataflare_std.files.staging import Staged, sync_folder, write_failed
@@ -136,6 +137,7 @@ class ParquetFile:
         final = self.path if token["whole"] else self.path.with_name(token["part"])
         if staged.exists():
             staged.replace(final)
+            crash.point("sink-publish")
             sync_folder(final.parent)
         elif not final.exists() or (token["whole"] and final.stat().st_size != token["size"]):
             raise staged_missing(self.path, staged.name)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from dataflare import crash
 from dataflare.context import Context
 from dataflare.errors import Failed
 from dataflare_std.files.staging import Staged, sync_folder
@@ -102,6 +103,7 @@ def publish(staged: Path, final: Path) -> None:
         if not final.exists():
             raise staged_missing(final, staged.name) from error
         return
+    crash.point("sink-publish")
     sync_folder(final.parent)
     staged.unlink(missing_ok=True)
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflare import ConfigError, Failed, Fenced
+from dataflare import ConfigError, Failed, Fenced, crash
 from dataflare_std.sql import statements
 from dataflare_std.sql.sqlite_errors import constraint, translated
 from dataflare_std.sql.sqlite_file import check_database, check_table
@@ -124,6 +124,7 @@ class SqliteTarget:
             for token in tokens:
                 self._commit_lane(token, fence)
             self._drop(token.stage for token in tokens)
+            crash.point("sink-move")
 
     def discard(self, stages: Iterable[str]) -> None:
         """Drop staged rows."""
