@@ -104,7 +104,10 @@ def test_a_commit_may_come_again_also_on_a_fresh_instance(tmp_path, kind):
 
 
 @settings(max_examples=40, deadline=None)
-@given(crash_at=st.integers(0, 6), numbers=st.lists(st.lists(st.integers(), min_size=1, max_size=5), max_size=3))
+@given(
+    crash_at=st.integers(0, 6),
+    numbers=st.lists(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5), max_size=3),
+)
 def test_a_crash_between_requests_repeats_none_and_loses_none(tmp_path_factory, crash_at, numbers):
     folder, target = tmp_path_factory.mktemp("spool"), Target()
     target.crash_at = crash_at
