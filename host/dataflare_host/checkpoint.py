@@ -75,6 +75,8 @@ class Checkpoint:
     finished: bool = False
     settled: bool = False
     committed_at: str = ""
+    layers: list[str] = field(default_factory=list)
+    """The layers that its content went through, the first one first; empty where it is plain."""
 
     def as_json(self) -> dict[str, Any]:
         """The checkpoint as a JSON object."""

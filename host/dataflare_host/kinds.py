@@ -1,4 +1,4 @@
-"""The component kinds of the host's side: store, engine, mode, loader, service, command.
+"""The component kinds of the host's side: store, layer, engine, mode, loader, service, command.
 
 All are inline only. The host knows none of their implementations by name.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dataflare_host.plan import Plan
 
 
-class Store(Component, kind="store", abilities={"durable": True, "shared": "host", "layers": ()}):
+class Store(Component, kind="store", abilities={"durable": True, "shared": "host"}):
     """Keeps leases, checkpoints, keyed state and dead letters of flows, by (flow, region).
 
     ``durable``: survives SIGKILL and power loss. ``shared``: who can reach it: ``process``, ``host`` or ``any``.
@@ -60,6 +60,10 @@ class Store(Component, kind="store", abilities={"durable": True, "shared": "host
 
     def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
         """All live keys of a state: (key, value, expires)."""
+        raise NotImplementedError
+
+    def states(self, flow: str, region: str) -> list[tuple[str, str]]:
+        """The (step, name) pairs that keys were kept for, in order; some may have no live key any more."""
         raise NotImplementedError
 
     def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
@@ -105,6 +109,26 @@ class Store(Component, kind="store", abilities={"durable": True, "shared": "host
     def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
         """Mark waiting letters dropped; how many were."""
         raise NotImplementedError
+
+
+class Layer(Component, kind="layer"):
+    """Changes the bytes that a store keeps: smaller, unreadable for others. Thread-safe.
+
+    ``place`` says what the bytes are (flow, region, epoch and more): a layer that proves where content belongs binds
+    it, so that a value brought to another place does not open.
+    """
+
+    def seal(self, data: bytes, place: bytes) -> bytes:
+        """The bytes to keep."""
+        raise NotImplementedError
+
+    def unseal(self, data: bytes, place: bytes) -> bytes:
+        """What ``seal`` was given. Raises StateError that names what is wrong: the key, or the content."""
+        raise NotImplementedError
+
+    def keys(self, data: bytes) -> list[str]:
+        """The ids of the keys that are needed to unseal."""
+        return []
 
 
 @dataclass(frozen=True)

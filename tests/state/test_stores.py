@@ -204,6 +204,8 @@ def test_keys_change_one_by_one(store: Store, opened: Opener) -> None:
     store.commit(checkpoint(2), Changes([change("a", None), change("c", "2"), change("missing", None)]), 1)
     store.commit(checkpoint(3), Changes([change("c", "3"), change("c", None), change("b", "3"), change("b", "4")]), 1)
     assert held(opened()) == {"b": "4"}
+    assert opened().states("f", "r") == [("s", "other"), ("s", "seen")]
+    assert opened().states("f", "q") == []
     assert held(store, name="other") == {"a": "1"}
     assert held(store, region="q") == {}
 

@@ -113,6 +113,11 @@ class File(Store, name="file"):
                     continue
         yield from pieces.live_keys(contents, time.time())
 
+    def states(self, flow: str, region: str) -> list[tuple[str, str]]:
+        """The (step, name) pairs that keys were kept for."""
+        with self._at(flow, region) as at:
+            return sorted({(piece.step, piece.name) for piece in at.view().pieces if piece.holds == "state"})
+
     def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
         """The commit point: all of it, or an error and none of it."""
         checkpoint = rules.dated(checkpoint)

@@ -118,6 +118,12 @@ class Memory(Store, name="memory", durable=False, shared="process"):
             if expires is None or expires > now:
                 yield key, value, expires
 
+    def states(self, flow: str, region: str) -> list[tuple[str, str]]:
+        """The (step, name) pairs that keys were kept for."""
+        with self._held.lock:
+            found = self._held.regions.get((flow, region))
+            return sorted(found.states) if found else []
+
     def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
         """The commit point: all of it, or an error and none of it."""
         checkpoint = rules.dated(checkpoint)

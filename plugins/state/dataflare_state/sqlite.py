@@ -137,6 +137,10 @@ class Sqlite(Store, name="sqlite"):
             while rows := cursor.fetchmany(AT_ONCE):
                 yield from rows
 
+    def states(self, flow: str, region: str) -> list[tuple[str, str]]:
+        """The (step, name) pairs that keys were kept for."""
+        return self._all("select step, name from state where flow = ? and region = ? order by 1, 2", flow, region)
+
     def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
         """The commit point: all of it, or an error and none of it."""
         checkpoint = rules.dated(checkpoint)
