@@ -48,6 +48,7 @@ class Checkpoint:
 
     Maps are by step, ``tokens`` and ``snapshots`` then by lane (as text), ``schemas`` and ``proofs`` by edge
     (``from.output->to``). ``snapshots`` are base64. ``finished``: all input was read and flushed.
+    ``made_with`` is the configuration that each step in ``made`` had then.
     """
 
     flow: str
@@ -66,6 +67,7 @@ class Checkpoint:
     snapshots: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, dict[str, Json]] = field(default_factory=dict)
     made: dict[str, Json] = field(default_factory=dict)
+    made_with: dict[str, Json] = field(default_factory=dict)
     keyed: dict[str, list[str]] = field(default_factory=dict)
     schemas: dict[str, Json] = field(default_factory=dict)
     watermarks: dict[str, str] = field(default_factory=dict)

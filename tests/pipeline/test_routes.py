@@ -224,6 +224,51 @@ def test_a_sink_that_a_known_flow_gets_makes_its_things_before_the_first_row(
     assert kept.made == {"mail": {"box": "in"}, "second": {"box": "other"}}
 
 
+class Slot(Sink[None]):
+    """Keeps a slot that follows its settings."""
+
+    size: int = 1
+
+    def on_created(self) -> dict[str, int]:
+        made.append(f"made {self.size}")
+        return {"size": self.size}
+
+    def on_updated(self, made: dict[str, int], before: dict[str, int]) -> dict[str, int]:
+        changes.append((made, before["size"], self.size))
+        return {"size": self.size}
+
+    def open(self, resume: Any) -> None:
+        held.append(resume.made["size"])
+
+    def write(self, batch: Batch) -> None:
+        assert len(batch)
+
+
+changes: list[tuple[dict[str, int], int, int]] = []
+held: list[int] = []
+
+
+@pytest.mark.parametrize("deliver", [None, "on_commit"])
+def test_what_was_made_follows_a_change_of_the_configuration_before_anything_is_read(
+    run: Callable[..., Outcome], tmp_path: Any, deliver: str | None
+) -> None:
+    changes.clear()
+    held.clear()
+
+    def sized(size: int) -> Flow:
+        flow = Flow("t", base=tmp_path)
+        words = {"deliver": deliver} if deliver else {}
+        flow.source("numbers", Numbers, count=10).sink("slot", Slot, size=size, **words)
+        return flow
+
+    for size in (1, 1, 2, 2, 3):
+        outcome = run(sized(size))
+        assert outcome.status == "finished", outcome.problems
+    assert made == ["made 1"]
+    assert changes == [({"size": 1}, 1, 2), ({"size": 2}, 2, 3)]
+    assert held == [1, 1, 2, 2, 3]
+
+
 # --- asynchronous steps -----------------------------------------------------------------------------------
 
 

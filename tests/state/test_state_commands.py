@@ -146,6 +146,43 @@ def test_reset_asks_first_and_then_forgets(kind: str, line: Line, tmp_path: Path
         assert (lease.token, lease.released) == (2, True)
 
 
+SLOTS = """\
+from pathlib import Path
+
+from dataflare import Batch, Sink
+
+
+class Slot(Sink):
+    def on_created(self, ctx):
+        (ctx.base / "slot").write_text("made")
+        return {"file": "slot"}
+
+    def on_deleted(self, ctx, made):
+        (ctx.base / made["file"]).unlink()
+
+    def write(self, batch: Batch) -> None:
+        pass
+"""
+
+
+def test_reset_undoes_what_steps_made_once_or_leaves_everything(line: Line, tmp_path: Path) -> None:
+    line.flow.write_text(FLOW.replace("out: {uses: std/count", "out: {uses: ./slots.py/slot"))
+    (tmp_path / "slots.py").write_text(SLOTS)
+    slot = tmp_path / "slot"
+    assert main(["run", str(line.flow)]) == 0
+    assert slot.read_text() == "made"
+    slot.unlink()
+    assert line.refusal("state", "reset", "--yes") == "state.made_stays"
+    assert line.answer("state", "inspect")["regions"]["read"]["epoch"] == 1
+    slot.write_text("made")
+    answer = line.answer("state", "reset", "--yes")
+    assert (answer["reset"], answer["undone"]) == (["read"], ["out"])
+    assert not slot.exists()
+    assert main(["run", str(line.flow)]) == 0
+    assert line.answer("state", "reset", "--yes", "--keep-made")["undone"] == []
+    assert slot.exists()
+
+
 def test_a_running_flow_is_not_reset(line: Line, tmp_path: Path) -> None:
     with ran(tmp_path) as store:
         store.lease("f", "read", this_process(), 1)

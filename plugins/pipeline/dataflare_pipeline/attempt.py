@@ -18,7 +18,7 @@ from dataflare_pipeline.asked import Edit, Replay, Sync
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.decide import Decisions
-from dataflare_pipeline.epoch import compose, edited, without_rows
+from dataflare_pipeline.epoch import compose, edited, made_with, without_rows
 from dataflare_pipeline.evolving import Evolution, decide
 from dataflare_pipeline.former import forget_former
 from dataflare_pipeline.inner_lane import InnerLane
@@ -121,6 +121,7 @@ class Attempt:
         if first:
             self.checkpoint, _ = compose(self.checkpoint, self._plan, 0, [], self.builder.books, False)
             self.checkpoint.made, self.checkpoint.settled = made, True
+            self.checkpoint.made_with = made_with(self._plan, made)
             if region.anew:
                 # Only now that everything has opened: what refuses to start anew leaves the old state as it was.
                 self._store.reset(self._plan.name, region.region.name, self._token)
@@ -131,7 +132,9 @@ class Attempt:
         else:
             self._recover()
             if opening.made:
-                self.checkpoint = without_rows(self.checkpoint, self._plan, made=made)
+                self.checkpoint = without_rows(
+                    self.checkpoint, self._plan, made=made, made_with=made_with(self._plan, made)
+                )
                 self._store.commit(self.checkpoint, Changes(), self._token)
                 for sink in self._sinks():
                     self._mailbox.call(sink, partial(sink.resume, self.checkpoint.epoch))

@@ -116,6 +116,11 @@ def without_rows(before: Checkpoint, plan: Plan, **changes: Any) -> Checkpoint:
     )
 
 
+def made_with(plan: Plan, made: Mapping[str, Json]) -> dict[str, Json]:
+    """The configuration of each step that made something; a change of it is told to ``on_updated``."""
+    return {step: plan.steps[step].config for step in made if step in plan.steps}
+
+
 def edited(before: Checkpoint, plan: Plan, edits: Iterable[Edit]) -> tuple[Checkpoint | None, list[Edit]]:
     """The epoch with a person's positions, and the edits that it holds; the others are answered with an error."""
     splits = {step: {state.id: state for state in listed} for step, listed in before.splits.items()}

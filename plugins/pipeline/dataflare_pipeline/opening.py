@@ -84,7 +84,10 @@ class Opening:
     def _create(self, lane: SourceLane | SinkLane) -> None:
         """Things made once for a new step, and how it treats a target that has rows. In the lane's thread."""
         step = lane.step
-        if lane.number or step in self._checkpoint.plugins:
+        if lane.number:
+            return
+        if step in self._checkpoint.plugins:
+            self._update(lane)
             return
         with blamed(step):
             made = lane.driver.on_created()
@@ -93,6 +96,19 @@ class Opening:
             made = {**(made or {}), "existing": existing}
         if made is not None:
             self.made[step] = made
+
+    def _update(self, lane: SourceLane | SinkLane) -> None:
+        """What a step made follows its configuration. In the lane's thread."""
+        step, checkpoint = lane.step, self._checkpoint
+        before = checkpoint.made_with.get(step)
+        if before is None or before == self._session.plan.steps[step].config:
+            return
+        held = checkpoint.made[step]
+        with blamed(step):
+            made = lane.driver.on_updated(held, before)
+        if isinstance(held, dict) and "existing" in held and isinstance(made, dict | None):
+            made = {**(made or {}), "existing": held["existing"]}
+        self.made[step] = made
 
     # --- one lane, in its thread -------------------------------------------------------------------
 

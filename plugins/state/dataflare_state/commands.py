@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from dataflare.errors import ConfigError, StateError
 from dataflare_host.checkpoint import Changes, Checkpoint, Letter
 from dataflare_host.owner import described, is_dead
 from dataflare_state.opening import Kept, kept_of, leased
+from dataflare_state.unmaking import unmake
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host
@@ -31,7 +33,13 @@ def inspect(
 
 
 @command(group="state", name="state.reset")
-def reset(host: Any, flow: Path, *, yes: bool = field(default=False, help="Yes, forget it.")) -> Json:
+def reset(
+    host: Any,
+    flow: Path,
+    *,
+    yes: bool = field(default=False, help="Yes, forget it."),
+    keep_made: bool = field(default=False, help="Leave what steps made once (a slot, a table) where it is."),
+) -> Json:
     """Forget positions, state and waiting dead letters of a flow that does not run: the next run begins anew."""
     with kept_of(host, flow) as kept:
         regions = kept.regions()
@@ -42,13 +50,15 @@ def reset(host: Any, flow: Path, *, yes: bool = field(default=False, help="Yes, 
                 fix="add --yes",
             )
 
-        def forget() -> list[str]:
-            for region in regions:
-                with leased(kept, region) as token:
+        def forget() -> Json:
+            with ExitStack() as leases:
+                tokens = {region: leases.enter_context(leased(kept, region)) for region in regions}
+                undone = [] if keep_made else unmake(host, flow, kept)
+                for region, token in tokens.items():
                     kept.store.reset(kept.flow, region, token)
-            return regions
+            return {"reset": regions, "undone": undone}
 
-        return {"flow": kept.flow, "reset": _audited(host, "state.reset", kept.flow, forget)}
+        return {"flow": kept.flow, **_audited(host, "state.reset", kept.flow, forget)}
 
 
 @command(group="state", name="state.resolve")
