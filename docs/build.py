@@ -11,7 +11,7 @@ import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PLUGINS = ("std", "state", "standalone", "pipeline", "commands")
+PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands")
 KINDS = ("source", "processor", "sink", "tool", "store", "mode", "engine", "command")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 PAGES = {
     "dataflare": ("sdk/dataflare", "What the author of a plugin imports: `from dataflare import …`."),
     "dataflare.testing": ("sdk/dataflare/testing", "Testing components: `from dataflare.testing import …`."),
+    "dataflare_flow": ("plugins/flow/dataflare_flow", "Flows in Python: `from dataflare_flow import Flow`."),
     "dataflare_host": (
         "host/dataflare_host",
         "What bundles and programs use of the host: `from dataflare_host import …`.",

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TYPED = [
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}/dataflare_{name}" for name in ("commands", "default", "pipeline", "standalone", "state", "std")),
+    *(f"plugins/{path.name}/dataflare_{path.name}" for path in sorted((ROOT / "plugins").iterdir()) if path.is_dir()),
     "docs",
 ]
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from dataflare_host.checkpoint import SplitState as SplitState
     from dataflare_host.checkpoint import StateChange as StateChange
     from dataflare_host.events import Record as Record
-    from dataflare_host.flow import Flow as Flow
     from dataflare_host.host import Event as Event
     from dataflare_host.host import FlowStatus as FlowStatus
     from dataflare_host.host import HostApi as HostApi
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
     from dataflare_host.kinds import Command as Command
     from dataflare_host.kinds import Engine as Engine
     from dataflare_host.kinds import Exchange as Exchange
+    from dataflare_host.kinds import FlowHead as FlowHead
     from dataflare_host.kinds import Link as Link
     from dataflare_host.kinds import Loader as Loader
     from dataflare_host.kinds import Mode as Mode
     from dataflare_host.kinds import Outcome as Outcome
+    from dataflare_host.kinds import Planner as Planner
     from dataflare_host.kinds import Runner as Runner
     from dataflare_host.kinds import Service as Service
     from dataflare_host.kinds import Store as Store
@@ -47,9 +48,8 @@ _HOME = {
     "app": "Host",
     "checkpoint": "Changes Checkpoint EpochInfo LeaseInfo Letter SplitState StateChange",
     "events": "Record",
-    "flow": "Flow",
     "host": "Event FlowStatus HostApi Principal",
-    "kinds": "Budget Command Engine Exchange Link Loader Mode Outcome Runner Service Store",
+    "kinds": "Budget Command Engine Exchange FlowHead Link Loader Mode Outcome Planner Runner Service Store",
     "layout": "Layout Part Region layout_of",
     "manifest": "Manifest",
     "plan": "Edge Guarantee Plan StepPlan",

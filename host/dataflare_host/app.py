@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -21,7 +22,9 @@ from dataflare_host.registry import Table, table_of
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
+    from dataflare_host.control import Line
     from dataflare_host.grants import Grants
+    from dataflare_host.kinds import Planner
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -91,10 +94,22 @@ class Host:
 
     def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
-        from dataflare_host.planner import plan_flow
+        return self.planner().plan(flow, self, **options)
 
-        planned: Plan = plan_flow(flow, self, **options)
-        return planned
+    def planner(self) -> Planner:
+        """The planner of the plugin set. Raises ConfigError ``plan.no_planner``."""
+        from dataflare_host.kinds import Planner
+
+        given = self.defaults().get("planner")
+        if given is None:
+            raise ConfigError.of(
+                "plan.no_planner",
+                "no plugin names a planner, which flows are read with",
+                fix="install `dataflare-default`, or another plugin with `planner` in its [defaults]",
+            )
+        planner = self.component(given["uses"], given["with"], "planner")
+        assert isinstance(planner, Planner)
+        return planner
 
     def check_plan(self, plan: Plan) -> list[Problem]:
         """What the plugins' ``check_plan`` hooks have against a plan; one that failed refuses too."""
@@ -119,7 +134,7 @@ class Host:
         return self.component(planned.uses, config, planned.kind, Path(plan.base) if plan.base else None)
 
     def defaults(self) -> dict[str, Mapping[str, Any]]:
-        """The engine, mode and state of a flow that names none, and the secret store: ``{"uses", "with"}`` each.
+        """The planner, the secret store, and a flow's engine, mode and state if it names none: ``{"uses", "with"}``.
 
         Empty where no plugin says so. Raises ConfigError ``plugin.defaults_conflict`` where two say the same word.
         """
@@ -169,13 +184,34 @@ class Host:
             for hello in flows_in(folder or Path())
         ]
 
+    @contextmanager
+    def runner(self, file: Path) -> Iterator[Line]:
+        """A line to the runner of a flow file. Raises ConfigError ``run.not_running``, or what is wrong with the file.
+
+        A flow whose file was broken while it runs is found too, where no other flow of its folder runs.
+        """
+        from dataflare_host.control import connected, flows_in
+
+        folder = file.absolute().parent
+        try:
+            head = self.planner().head(file)
+            if head.problems:
+                raise ConfigError(*head.problems)
+            name = head.name
+        except ConfigError:
+            alive = flows_in(folder) if file.exists() else []
+            if len(alive) != 1:
+                raise
+            name = str(alive[0]["flow"])
+        with connected(folder, name) as line:
+            yield line
+
     def command(self, flow: str, name: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """A command to the running flow of a flow file. Raises PermissionDenied, ConfigError ``run.not_running``."""
-        from dataflare_host.control import send
-
-        if name == "status":
-            return send(flow, name, args)
-        return self.change(f"flow.{name}", flow, lambda: send(flow, name, args), args)
+        with self.runner(Path(flow)) as line:
+            if name == "status":
+                return line.ask(name, args)
+            return self.change(f"flow.{name}", flow, lambda: line.ask(name, args), args)
 
     def emit(self, event: Event) -> None:
         """Tell an event to everybody who listens."""

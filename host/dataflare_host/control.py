@@ -36,39 +36,36 @@ _log = logging.getLogger("dataflare.control")
 CommandHandler = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
-def send(flow: str | Path, command: str, args: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Send a command to the runner of a flow file and give its answer.
-
-    Raises ConfigError ``run.not_running``, and whatever the runner refuses with.
-    """
-    with connected(flow) as line:
-        return line.ask(command, args or {})
-
-
-def running(flow: str | Path) -> dict[str, Any] | None:
-    """The greeting (``flow``, ``pid``, ``started``, ``digest``) of the flow's runner, or None."""
-    try:
-        with connected(flow) as line:
-            return line.hello
-    except ConfigError:
-        return None
-
-
 def flows_in(folder: Path) -> list[dict[str, Any]]:
-    """The greetings of all flows of a folder that run now."""
+    """The greetings (``flow``, ``pid``, ``started``, ``digest``) of all flows of a folder that run now."""
     found = []
     for lock in sorted(_run_folder(folder).glob("*.lock")):
-        with suppress(DataflareError), _connect(folder, lock.stem) as line:
+        with suppress(DataflareError), connected(folder, lock.stem) as line:
             found.append(line.hello)
     return found
 
 
 @contextmanager
-def connected(flow: str | Path) -> Iterator[Line]:
-    """A line to the runner of a flow file. Raises ConfigError ``run.not_running``."""
-    path = Path(flow)
-    with _connect(path.absolute().parent, _name_of(path)) as line:
+def connected(folder: Path, name: str) -> Iterator[Line]:
+    """A line to the runner of a folder's flow. Raises ConfigError ``run.not_running``."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.settimeout(ANSWER_TIMEOUT)
+    try:
+        try:
+            sock.connect(str(_socket_path(folder, name)))
+            if not _same_user(sock):
+                raise ConnectionRefusedError("the socket belongs to another user")
+            line = Line(sock)
+        except (OSError, EOFError) as error:
+            raise ConfigError.of(
+                "run.not_running",
+                f"the flow `{name}` does not run here",
+                cause=f"nobody answers at {_socket_path(folder, name)}: {error}",
+                fix="start it with `dataflare run`",
+            ) from error
         yield line
+    finally:
+        sock.close()
 
 
 class Line:
@@ -254,19 +251,6 @@ def _error_of(answer: Json) -> DataflareError:
 # --- places and rights -------------------------------------------------------------------------
 
 
-def _name_of(flow: Path) -> str:
-    from dataflare_host.flow import Flow
-
-    try:
-        return Flow.load(flow).name
-    except ConfigError:
-        # A flow that was broken while it runs must still be stoppable.
-        alive = flows_in(flow.absolute().parent)
-        if len(alive) == 1 and flow.exists():
-            return str(alive[0]["flow"])
-        raise
-
-
 def _run_folder(folder: Path) -> Path:
     return folder / ".dataflare" / "run"
 
@@ -327,28 +311,6 @@ def _listen(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
-
-
-@contextmanager
-def _connect(folder: Path, name: str) -> Iterator[Line]:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(ANSWER_TIMEOUT)
-    try:
-        try:
-            sock.connect(str(_socket_path(folder, name)))
-            if not _same_user(sock):
-                raise ConnectionRefusedError("the socket belongs to another user")
-            line = Line(sock)
-        except (OSError, EOFError) as error:
-            raise ConfigError.of(
-                "run.not_running",
-                f"the flow `{name}` does not run here",
-                cause=f"nobody answers at {_socket_path(folder, name)}: {error}",
-                fix="start it with `dataflare run`",
-            ) from error
-        yield line
-    finally:
-        sock.close()
 
 
 def _same_user(sock: socket.socket) -> bool:

@@ -1,4 +1,4 @@
-"""The component kinds of the host's side: store, layer, engine, mode, loader, service, command.
+"""The component kinds of the host's side: planner, store, layer, engine, mode, loader, service, command.
 
 All are inline only. The host knows none of their implementations by name.
 """
@@ -16,10 +16,44 @@ from dataflare.errors import Problem
 from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 
 if TYPE_CHECKING:
+    from dataflare_host.app import Host
     from dataflare_host.host import HostApi
     from dataflare_host.layout import Part
     from dataflare_host.manifest import Manifest
     from dataflare_host.plan import Plan
+
+
+@dataclass(frozen=True)
+class FlowHead:
+    """What a flow file says of the flow as a whole. ``problems``: its mistakes, as far as they show without planning.
+
+    ``state`` is the store it names (``{"uses", "with"}``), or None; ``base`` is where its relative paths start.
+    """
+
+    name: str
+    base: Path
+    state: Mapping[str, Any] | None = None
+    problems: tuple[Problem, ...] = ()
+
+
+class Planner(Component, kind="planner"):
+    """Reads flows and makes plans of them. The plugin set says which one a host uses (``[defaults]``)."""
+
+    def plan(self, flow: Any, host: Host, **options: Any) -> Plan:
+        """The checked plan of a flow: a file, a mapping, or an object that the planner knows.
+
+        ``mode`` and ``guarantee`` override what the flow says, ``check`` lets components try whether they could work
+        now, ``base`` is where relative paths of a mapping start. Raises ConfigError with every problem.
+        """
+        raise NotImplementedError
+
+    def head(self, file: Path) -> FlowHead:
+        """What a flow file says of the flow as a whole. Raises ConfigError where it cannot be read at all."""
+        raise NotImplementedError
+
+    def placed(self, file: Path, problem: Problem) -> Problem:
+        """A problem of a running flow with the place in its file that its pointer names, where that can be told."""
+        return problem
 
 
 class Store(Component, kind="store", abilities={"durable": True, "shared": "host"}):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}" for name in ("commands", "pipeline", "standalone", "state", "std")),
+    *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
     "batch cli config files flow generate internal json keys permission plan plugin profile resource run "

@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dataflare_host import Flow, Host
+from dataflare_flow import Flow
+from dataflare_host import Host
 from dataflare_host.read_manifest import load_manifest
 
 ROOT = Path(__file__).resolve().parents[2]

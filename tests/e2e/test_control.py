@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dataflare.errors import ConfigError, Failed, StateError
-from dataflare_host import control
+from dataflare_host import Host, control
 
 FLOW = "version: 1\nname: demo\nsources: {a: {uses: std/generate}}\nsinks: {b: {uses: std/count, from: a}}\n"
 
@@ -33,52 +34,54 @@ def echo(name: str, args: dict) -> dict:
     return {"name": name, **args}
 
 
+def send(flow: Path, name: str, args: dict[str, Any] | None = None) -> dict[str, Any]:
+    with control.connected(flow.parent, "demo") as line:
+        return line.ask(name, args or {})
+
+
 def server(flow: Path, handler=echo) -> control.Server:
     return control.Server(flow.parent, "demo", handler, {"digest": "d"})
 
 
 def test_a_command_and_its_answer(flow: Path) -> None:
     with server(flow):
-        answer = control.send(flow, "edit", {"step": "ä", "position": [1]})
+        answer = send(flow, "edit", {"step": "ä", "position": [1]})
         assert answer == {"name": "edit", "step": "ä", "position": [1]}
 
 
 def test_the_greeting_names_flow_and_process(flow: Path) -> None:
-    assert control.running(flow) is None
+    assert control.flows_in(flow.parent) == []
     with server(flow):
-        hello = control.running(flow)
-        assert hello is not None
+        (hello,) = control.flows_in(flow.parent)
         assert (hello["flow"], hello["pid"], hello["digest"], hello["protocol"]) == ("demo", os.getpid(), "d", 1)
-        assert [each["flow"] for each in control.flows_in(flow.parent)] == ["demo"]
-    assert control.running(flow) is None
     assert control.flows_in(flow.parent) == []
 
 
 def test_large_answers_travel_whole(flow: Path) -> None:
     rows = [{"n": n, "text": "x" * 50} for n in range(30_000)]
     with server(flow, lambda name, args: {"rows": rows}):
-        assert control.send(flow, "tap") == {"rows": rows}
+        assert send(flow, "tap") == {"rows": rows}
 
 
 @pytest.mark.parametrize(("name", "code"), [("refuse", "step.bad"), ("crash", "internal.error")])
 def test_a_refusal_comes_back_as_the_problem_it_was(flow: Path, name: str, code: str) -> None:
     with server(flow):
         with pytest.raises(Failed) as caught:
-            control.send(flow, name)
+            send(flow, name)
         assert caught.value.code == code
-        assert control.send(flow, "status") == {"name": "status"}
+        assert send(flow, "status") == {"name": "status"}
 
 
 def test_nobody_there_is_said_with_the_place(flow: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        control.send(flow, "stop")
+        send(flow, "stop")
     assert caught.value.code == "run.not_running"
     assert ".dataflare/run/demo.sock" in str(caught.value)
 
 
 def test_the_end_is_told_to_who_waits(flow: Path) -> None:
     told: list[dict] = []
-    with server(flow) as listening, control.connected(flow) as line:
+    with server(flow) as listening, control.connected(flow.parent, "demo") as line:
         line.ask("stop", {})
         waiter = threading.Thread(target=lambda: told.append(line.wait(10)))
         waiter.start()
@@ -90,7 +93,7 @@ def test_the_end_is_told_to_who_waits(flow: Path) -> None:
 
 def test_a_runner_that_dies_is_an_empty_end(flow: Path) -> None:
     child = holder(flow)
-    with control.connected(flow) as line:
+    with control.connected(flow.parent, "demo") as line:
         child.kill()
         child.wait()
         assert line.wait(10) == {}
@@ -108,7 +111,7 @@ def test_a_second_runner_is_refused_and_does_no_harm(flow: Path) -> None:
             pass
         assert caught.value.code == "run.already_running"
         assert str(os.getpid()) in str(caught.value)
-        assert control.send(flow, "status") == {"name": "status"}
+        assert send(flow, "status") == {"name": "status"}
 
 
 def test_what_a_killed_runner_left_is_taken_over(flow: Path) -> None:
@@ -116,9 +119,9 @@ def test_what_a_killed_runner_left_is_taken_over(flow: Path) -> None:
     child.kill()
     child.wait()
     assert (flow.parent / ".dataflare/run/demo.sock").exists()
-    assert control.running(flow) is None
+    assert control.flows_in(flow.parent) == []
     with server(flow):
-        assert control.send(flow, "status") == {"name": "status"}
+        assert send(flow, "status") == {"name": "status"}
     assert not (flow.parent / ".dataflare/run/demo.sock").exists()
 
 
@@ -134,20 +137,28 @@ def test_a_deep_folder_gets_a_short_socket_elsewhere(tmp_path: Path, monkeypatch
         assert listening.path is not None
         assert len(os.fsencode(listening.path)) <= control.MAX_PATH
         assert stat.S_IMODE(listening.path.parent.stat().st_mode) == 0o700
-        assert control.send(flow, "status") == {"name": "status"}
+        assert send(flow, "status") == {"name": "status"}
 
 
 def test_a_flow_file_broken_while_it_runs_can_still_be_stopped(flow: Path) -> None:
-    with server(flow):
+    with server(flow), Host.start() as host:
         flow.write_text("version: [")
-        assert control.send(flow, "stop") == {"name": "stop"}
+        assert host.command(str(flow), "stop", {}) == {"name": "stop"}
+
+
+def test_of_several_flows_a_broken_file_means_none(flow: Path) -> None:
+    other = control.Server(flow.parent, "other", echo, {})
+    flow.write_text("version: [")
+    with server(flow), other, Host.start() as host, pytest.raises(ConfigError) as caught:
+        host.command(str(flow), "stop", {})
+    assert caught.value.code == "flow.syntax"
 
 
 def test_another_protocol_is_refused(flow: Path) -> None:
     with server(flow) as listening:
         listening.hello["protocol"] = 2
         with pytest.raises(Failed) as caught:
-            control.send(flow, "status")
+            send(flow, "status")
         assert caught.value.code == "run.protocol"
 
 
@@ -161,7 +172,7 @@ def test_rubbish_ends_that_line_only(flow: Path, frame: bytes) -> None:
         while raw.recv(4096):
             pass
         raw.close()
-        assert control.send(flow, "status") == {"name": "status"}
+        assert send(flow, "status") == {"name": "status"}
 
 
 def test_too_many_lines_are_turned_away(flow: Path) -> None:

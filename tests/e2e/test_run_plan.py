@@ -89,15 +89,14 @@ def test_the_outcome_of_the_mode_is_the_outcome(plan: Plan) -> None:
 def test_commands_come_through_the_socket(plan: Plan) -> None:
     mode = ToldMode()
     thread, ended = started(plan, mode)
-    flow = Path(plan.base) / "flow.yaml"
-    with control.connected(flow) as line:
+    with control.connected(Path(plan.base), plan.name) as line:
         assert line.ask("status", {})["rows"] == {"read": 7}
         assert line.ask("stop", {}) == {"told": "stop"}
         told = line.wait(10)
     thread.join(10)
     assert ended == [mode.outcome]
     assert (told["status"], told["epoch"]) == ("stopped", 4)
-    assert control.running(flow) is None
+    assert control.flows_in(Path(plan.base)) == []
 
 
 def test_a_flow_that_runs_is_not_run_twice(plan: Plan) -> None:
@@ -167,7 +166,7 @@ def test_what_the_mode_raises_is_raised(plan: Plan) -> None:
 
     with pytest.raises(Failed, match=r"state\.locked"):
         run_plan(plan, OneModeHost(Broken()))  # type: ignore[arg-type]
-    assert control.running(Path(plan.base) / "flow.yaml") is None
+    assert control.flows_in(Path(plan.base)) == []
 
 
 def test_progress_sees_the_status(plan: Plan) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from dataflare import Batch, ConfigError, Idle, Processor, Sink, Source, Split, State, StateError, processor, sink
 from dataflare.state import state
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 out: list[dict[str, Any]] = []

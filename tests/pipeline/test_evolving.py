@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, Processor, Sink, Source, Split
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 events: list[tuple[Any, ...]] = []

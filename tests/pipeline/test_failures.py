@@ -10,7 +10,7 @@ import pytest
 
 from dataflare import Batch, Idle, Processor, Sink, Source, Split, processor
 from dataflare.errors import Failed, Reject, Retry, StateError
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 from dataflare_state.sqlite import Sqlite
 

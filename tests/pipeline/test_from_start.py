@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 

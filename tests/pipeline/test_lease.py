@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, Idle, Sink, Source, Split
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Store
 
 gate = threading.Event()
@@ -25,7 +25,7 @@ OTHER = """
 import sys
 from pathlib import Path
 from dataflare import source, sink, Idle
-from dataflare_host import Flow
+from dataflare_flow import Flow
 
 @source
 def endless(position: int = 0):

@@ -10,7 +10,7 @@ import pytest
 
 from dataflare import Batch, Processor, Source, Split, State, sink
 from dataflare.state import state
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
 
 out: list[dict[str, Any]] = []

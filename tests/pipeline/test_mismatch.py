@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
 
 

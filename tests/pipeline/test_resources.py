@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, processor, resource, sink, source
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
 
 events: list[str] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dataflare import Batch, Reject, Retry, sink, source
 from dataflare.batch import Rejected
 from dataflare.errors import Problem
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.policy import Policy

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pytest
 
 from dataflare import Batch, Out, Processor, Sink, Source, Split, processor, sink, source
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Budget, Outcome, Store
 
 out: dict[str, list[Any]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, ConfigError, Processor, Sink, processor, sink, source
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 out: list[dict[str, Any]] = []

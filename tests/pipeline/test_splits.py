@@ -10,7 +10,7 @@ import pytest
 
 from dataflare import Batch, Idle, Source, Split, sink
 from dataflare.errors import Retry
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 events: list[tuple[Any, ...]] = []

@@ -10,7 +10,7 @@ import pytest
 
 from dataflare import Batch, Idle, Sink, Source, Split, processor, sink, source
 from dataflare.errors import Failed, Retry
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 out: list[int] = []

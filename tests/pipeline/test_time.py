@@ -12,7 +12,7 @@ import pytest
 
 from dataflare import Batch, Idle, Processor, Source, Split, State, processor, sink
 from dataflare.state import state
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome, Store
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, ConfigError, Idle, Sink, Source, Split
-from dataflare_host import Flow, Host
+from dataflare_flow import Flow
+from dataflare_host import Host
 from dataflare_host.kinds import Mode, Outcome
 
 lanes: set[str] = set()

@@ -136,11 +136,8 @@ def _existing(from_start: bool, emptied: bool, kept: bool) -> str | None:
 
 def _name_in(flow: Path) -> str:
     """The name that a flow file gives its flow, as far as it can be read."""
-    from dataflare_host.document import read_document
-    from dataflare_host.flow import read_flow
-
     try:
-        return read_flow(read_document(flow), flow)[0].name
+        return the_host().planner().head(flow).name
     except DataflareError:
         return flow.stem
 
@@ -169,21 +166,13 @@ def _tell_end(flow: Path, plan: Plan, outcome: Outcome, *, quiet: bool, as_json:
 
 def _placed(flow: Path, plan: Plan, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
     """The problems of a run, those of a step with the step's place in the flow file."""
-    from dataflare_host.document import read_document
-
-    if not any(problem.details.get("step") in plan.steps for problem in problems):
-        return problems
-    try:
-        document = read_document(flow)
-    except DataflareError:
-        return problems
 
     def place(problem: Problem) -> Problem:
         step = plan.steps.get(problem.details.get("step", ""))
         if step is None or problem.file is not None:
             return problem
         within = f"/with{problem.pointer}" if problem.pointer else ""
-        return document.placed(problem.at(pointer=step.pointer + within))
+        return the_host().planner().placed(flow, problem.at(pointer=step.pointer + within))
 
     return tuple(place(problem) for problem in problems)
 
@@ -242,9 +231,7 @@ def _log_to_stderr(level: str) -> None:
 @json_option
 def status(flow: Path, as_json: bool) -> None:
     """What a running flow is doing: rows, rates, queues, lag. Exit code 2 where it does not run."""
-    from dataflare_host import control
-
-    answer = control.send(flow, "status")
+    answer = the_host().command(str(flow), "status", {})
     if as_json:
         emit(answer)
     else:
@@ -273,10 +260,9 @@ def drain(flow: Path, final: bool, timeout: float, as_json: bool) -> int:
 
 
 def _end(flow: Path, command: str, args: dict[str, Any], timeout: float, as_json: bool) -> int:
-    from dataflare_host import control
-
-    with control.connected(flow) as line:
-        answer = the_host().change(f"flow.{command}", str(flow), lambda: line.ask(command, args))
+    host = the_host()
+    with host.runner(flow) as line:
+        answer = host.change(f"flow.{command}", str(flow), lambda: line.ask(command, args))
         ended: dict[str, Any] | None = None
         if timeout > 0:
             try:

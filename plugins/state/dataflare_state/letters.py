@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflare import command, field
+from dataflare.errors import ConfigError
 from dataflare_host.checkpoint import Letter, LetterStatus
 from dataflare_state.opening import Kept, kept_of
 
@@ -72,12 +73,14 @@ def replay(
     ids: Ids = field(default=(), help="Only these letters."),
 ) -> Json:
     """Send dead letters once more to the step that refused them: in the running flow, else in a run for it."""
-    from dataflare_host.control import running
     from dataflare_host.run import outcome_json, run_plan
 
     wanted = {"step": step, "code": code, "ids": list(ids) or None}
-    if running(flow) is not None:
+    try:
         return host.command(str(flow), "replay", wanted)
+    except ConfigError as error:
+        if error.code != "run.not_running":
+            raise
     with kept_of(host, flow) as kept:
         letters = sum(1 for _ in _waiting(kept, step, code, ids))
         if not letters:

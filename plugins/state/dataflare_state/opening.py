@@ -42,9 +42,9 @@ def kept_of(host: Host, path: Path) -> Iterator[Kept]:
 
     Raises ConfigError where the flow keeps its state in its own process.
     """
-    from dataflare_host.flow import Flow
-
-    flow = Flow.load(path)
+    flow = host.planner().head(path)
+    if flow.problems:
+        raise ConfigError(*flow.problems)
     named = flow.state or host.default("state", flow.name)
     if named is None:
         raise ConfigError.of(

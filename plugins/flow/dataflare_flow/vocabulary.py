@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from dataflare_host.document import child
-from dataflare_host.words import (
+from dataflare_flow.document import child
+from dataflare_flow.words import (
     CONFIG,
     DURATION,
     LABELS,

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
-from dataflare_host.document import Document, child, read_document
-from dataflare_host.graph import check_graph, check_names
-from dataflare_host.substitution import escaped, substituted
-from dataflare_host.vocabulary import FLOW_WORDS, SECTIONS, STEP_WORDS, Inputs, is_step_name
-from dataflare_host.words import Reading, read_table
+from dataflare_flow.document import Document, child, read_document
+from dataflare_flow.graph import check_graph, check_names
+from dataflare_flow.substitution import escaped, substituted
+from dataflare_flow.vocabulary import FLOW_WORDS, SECTIONS, STEP_WORDS, Inputs, is_step_name
+from dataflare_flow.words import Reading, read_table
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host
@@ -170,7 +170,7 @@ class Flow:
 
     def plan(self, host: Host | None = None, **options: Any) -> Plan:
         """The checked plan. Raises ConfigError with every problem."""
-        from dataflare_host.planner import plan_flow
+        from dataflare_flow.planning import plan_flow
 
         return plan_flow(self, host or _host(), **options)
 

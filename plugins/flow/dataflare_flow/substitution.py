@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import PurePath
 from typing import Any
 
-from dataflare_host.document import child
-from dataflare_host.words import Reading
+from dataflare_flow.document import child
+from dataflare_flow.words import Reading
 
 _REFERENCE = re.compile(r"\$(\$?)\{([^}]*)\}")
 _WRITTEN = re.compile(r"\$\{[^}]*\}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from dataflare.errors import Problem
-from dataflare_host.document import child
+from dataflare_flow.document import child
 from dataflare_host.plan import Edge, Guarantee, PathGuarantee, StepPlan
 
 Replay = Literal["position", "redelivery+ids", "redelivery", "none"]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare_host.guarantee import Path, guarantee_of, judge, level_of, meets, promise, weakest
+from dataflare_flow.guarantee import Path, guarantee_of, judge, level_of, meets, promise, weakest
+from dataflare_flow.vocabulary import LEVELS
 from dataflare_host.plan import Edge, Plan, StepPlan
-from dataflare_host.vocabulary import LEVELS
 
 STRONG = ({"ability": "transactional"}, {"ability": "staged"}, {"ability": "append", "on_commit": True})
 BEST = Path("in", "out")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dataflare.errors import Problem
-from dataflare_host.graph import step_of
+from dataflare_flow.graph import step_of
+from dataflare_flow.resolve import Resolved
+from dataflare_flow.schemas import Note, Outputs
 from dataflare_host.plan import MAIN
-from dataflare_host.resolve import Resolved
-from dataflare_host.schemas import Note, Outputs
 
 if TYPE_CHECKING:
     from dataflare.schema import Schema

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare.errors import ConfigError, DataflareError, Problem, problem_of
-from dataflare_host.document import child
-from dataflare_host.flow import Flow, Step
+from dataflare_flow.document import child
+from dataflare_flow.flow import Flow, Step
+from dataflare_flow.substitution import secret_name
+from dataflare_flow.words import Reading
 from dataflare_host.local import PREFIX
-from dataflare_host.substitution import secret_name
-from dataflare_host.words import Reading
 
 if TYPE_CHECKING:
     from dataflare.component import Component

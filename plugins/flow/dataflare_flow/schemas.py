@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from dataflare.declare import nearest
 from dataflare.errors import ConfigError, Problem, Retry
 from dataflare.split import Demand, Resume
-from dataflare_host.document import child
-from dataflare_host.graph import step_of
+from dataflare_flow.document import child
+from dataflare_flow.graph import step_of
+from dataflare_flow.resolve import Resolved, asked
 from dataflare_host.plan import MAIN
-from dataflare_host.resolve import Resolved, asked
 
 if TYPE_CHECKING:
     from dataflare.schema import Schema
-    from dataflare_host.flow import Step
+    from dataflare_flow.flow import Step
 
 SAMPLE_SECONDS = 5.0
 """How long a source may take to give the batch that its schema is learned from."""

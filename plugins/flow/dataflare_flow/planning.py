@@ -12,19 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, DataflareError, Problem
-from dataflare_host import schemas
-from dataflare_host.columns import columns_read
-from dataflare_host.document import Document, child, read_document
-from dataflare_host.flow import Flow, read_flow
-from dataflare_host.graph import check_graph, in_order, step_of, unused
-from dataflare_host.guarantee import guarantee_of
+from dataflare_flow import schemas
+from dataflare_flow.columns import columns_read
+from dataflare_flow.document import Document, child, read_document
+from dataflare_flow.flow import Flow, read_flow
+from dataflare_flow.graph import check_graph, in_order, step_of, unused
+from dataflare_flow.guarantee import guarantee_of
+from dataflare_flow.resolve import KINDS, Resolved, Resolver, asked
+from dataflare_flow.schemas import Outputs
+from dataflare_flow.tags import Tags, tags_of
+from dataflare_flow.vocabulary import LEVELS
+from dataflare_flow.words import Reading
 from dataflare_host.local import PREFIX
 from dataflare_host.plan import MAIN, Edge, Guarantee, Plan, StepPlan
-from dataflare_host.resolve import KINDS, Resolved, Resolver, asked
-from dataflare_host.schemas import Outputs
-from dataflare_host.tags import Tags, tags_of
-from dataflare_host.vocabulary import LEVELS
-from dataflare_host.words import Reading
 
 if TYPE_CHECKING:
     from dataflare.component import Component

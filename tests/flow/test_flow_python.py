@@ -8,8 +8,8 @@ import pytest
 
 from dataflare import Batch, Sink, processor, sink, source
 from dataflare.errors import ConfigError
+from dataflare_flow.flow import Flow
 from dataflare_host.app import Host
-from dataflare_host.flow import Flow
 
 SHOP = """
 from dataflare import Batch, Sink, processor, source

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflare_host.graph import step_of
+from dataflare_flow.graph import step_of
+from dataflare_flow.resolve import Resolved
+from dataflare_flow.schemas import Outputs, inputs_of
 from dataflare_host.plan import MAIN
-from dataflare_host.resolve import Resolved
-from dataflare_host.schemas import Outputs, inputs_of
 
 if TYPE_CHECKING:
     from dataflare.schema import Schema

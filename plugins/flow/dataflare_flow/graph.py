@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dataflare.declare import nearest
-from dataflare_host.document import child
-from dataflare_host.vocabulary import is_step_name
-from dataflare_host.words import Reading
+from dataflare_flow.document import child
+from dataflare_flow.vocabulary import is_step_name
+from dataflare_flow.words import Reading
 
 if TYPE_CHECKING:
-    from dataflare_host.flow import Flow, Step
+    from dataflare_flow.flow import Flow, Step
 
 
 def check_names(reading: Reading, taken: Mapping[str, Step], name: str, section: str) -> None:

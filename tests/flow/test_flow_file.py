@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError, Problem
-from dataflare_host.document import parse_document
-from dataflare_host.flow import Flow
-from dataflare_host.vocabulary import flow_schema
+from dataflare_flow.document import parse_document
+from dataflare_flow.flow import Flow
+from dataflare_flow.vocabulary import flow_schema
 
 PRINTED = """\
 version: 1

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare_host.document import MAX_BYTES, child, core_scalar, parse_document, read_document
+from dataflare_flow.document import MAX_BYTES, child, core_scalar, parse_document, read_document
 
 
 def problem(text: str | bytes):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from dataflare.declare import nearest
 from dataflare.errors import Problem
-from dataflare_host.document import Document, child
+from dataflare_flow.document import Document, child
 
 
 class Reading:
