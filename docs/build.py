@@ -12,7 +12,7 @@ import reference
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands")
-KINDS = ("source", "processor", "sink", "tool", "store", "mode", "engine", "command")
+KINDS = ("source", "processor", "sink", "tool", "store", "layer", "keyring", "mode", "engine", "command")
 
 
 def generated() -> dict[Path, str]:

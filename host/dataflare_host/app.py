@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
     from dataflare_host.control import Line
     from dataflare_host.grants import Grants
-    from dataflare_host.kinds import Planner
+    from dataflare_host.kinds import Planner, Store
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -124,6 +124,25 @@ class Host:
         component = made(**config)
         self._bind(component, base)
         return component
+
+    def store(self, state: Mapping[str, Any], base: Path | None = None) -> Store:
+        """The store of ``{"uses", "with", "layers"}``, its layers over it; not open yet. Raises ConfigError."""
+        below = {"uses": state["uses"], "with": state.get("with") or {}}
+        made: Any
+        if not state.get("layers"):
+            made = self.component(below["uses"], below["with"], "store", base)
+            return made  # type: ignore[no-any-return]
+        given = self.defaults().get("layers")
+        if given is None:
+            raise ConfigError.of(
+                "plan.no_layers",
+                "no plugin puts layers over a store",
+                pointer="/state/layers",
+                fix="install dataflare-default, or remove `layers`",
+            )
+        config = {**given.get("with", {}), "store": below, "layers": state["layers"]}
+        made = self.component(given["uses"], config, "store", base)
+        return made  # type: ignore[no-any-return]
 
     def step(self, plan: Plan, step: str) -> Component:
         """A configured instance for a step of a plan, secrets in their place. Raises ConfigError, PermissionDenied."""
@@ -317,8 +336,9 @@ class Host:
         from dataflare.types import Uses
 
         for value in vars(component).values():
-            if isinstance(value, Uses) and value.bound is None:
-                value.bind(self.component(value.uses, value.config, value.kind, base))
+            for given in value if isinstance(value, (tuple, list)) else (value,):
+                if isinstance(given, Uses) and given.bound is None:
+                    given.bind(self.component(given.uses, given.config, given.kind, base))
 
 
 def local_principal() -> Principal:

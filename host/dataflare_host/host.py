@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dataflare.component import Component
+    from dataflare_host.kinds import Store
     from dataflare_host.plan import Plan
     from dataflare_host.registry import Table
 
@@ -59,6 +60,9 @@ class HostApi(Protocol):
 
     def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
         """A configured component (``plugin/name``, ``./file.py/name`` from ``base`` on). Raises ConfigError."""
+
+    def store(self, state: Mapping[str, Any], base: Path | None = None) -> Store:
+        """The store of ``{"uses", "with", "layers"}``, its layers over it; not open yet. Raises ConfigError."""
 
     def step(self, plan: Plan, step: str) -> Component:
         """A configured instance for a step of a plan, its secrets put in place."""

@@ -20,7 +20,7 @@ SCHEMA = 1
 FEATURES = frozenset({"state", "timers"})
 """The optional features that this host offers."""
 PERMISSIONS = ("http", "secrets", "files", "sockets", "inputs", "env", "processes", "host", "cache")
-DEFAULTS = ("planner", "engine", "mode", "state", "secrets")
+DEFAULTS = ("planner", "engine", "mode", "state", "layers", "secrets")
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*")

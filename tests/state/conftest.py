@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Callable, Iterator
-from importlib import import_module
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dataflare.context import Context
+from dataflare_host import Host
 from dataflare_host.checkpoint import Checkpoint, Letter, SplitState, StateChange
 from dataflare_host.kinds import Store
 
+KEY = "DATAFLARE_STATE_TEST_KEY"
+os.environ[KEY] = base64.b64encode(bytes(range(32))).decode()
+LAYERS = [{"uses": "state/zstd"}, {"uses": "state/aes-gcm", "with": {"keyring": {
+    "uses": "state/keyring-env", "with": {"variables": [KEY]}}}}]  # fmt: skip
+
+
+@cache
+def host() -> Host:
+    """A host with the installed plugins."""
+    return Host.start()
+
 
 def open_store(kind: str, base: Path, **config: Any) -> Store:
-    """An open store of that kind under ``base``; two of the same kind and base share what they keep."""
-    store: Store = getattr(import_module(f"dataflare_state.{kind}"), kind.capitalize())(**config)
+    """An open store of that kind under ``base``; two of the same kind and base share what they keep.
+
+    ``sealed-sqlite`` is SQLite under layers that compress and encrypt.
+    """
+    sealed, _, below = kind.rpartition("-")
+    state = {"uses": f"state/{below}", "with": config, "layers": LAYERS if sealed else []}
+    store = host().store(state, base)
     store.open(Context(base=base))
     return store
 
 
-@pytest.fixture(params=["memory", "file", "sqlite"])
+@pytest.fixture(params=["memory", "file", "sqlite", "sealed-memory", "sealed-file", "sealed-sqlite"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

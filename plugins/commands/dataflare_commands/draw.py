@@ -34,7 +34,8 @@ def text(plan: Plan) -> str:
 
 
 def _title(plan: Plan) -> list[str]:
-    places = f"{plan.mode['uses']} · {plan.engine['uses']} · {plan.state['uses']}"
+    state = " → ".join([*(layer["uses"] for layer in plan.state.get("layers", ())), plan.state["uses"]])
+    places = f"{plan.mode['uses']} · {plan.engine['uses']} · {state}"
     return _cut([plan.name, f"{places} · a checkpoint each {plan.checkpoint['interval']:g} s"], WIDTH)
 
 

@@ -24,6 +24,7 @@ def explain(plan: Plan, host: Host) -> dict[str, Any]:
         "mode": plan.mode["uses"],
         "engine": plan.engine["uses"],
         "state": plan.state["uses"],
+        "layers": [layer["uses"] for layer in plan.state.get("layers", ())],
         "guarantee": told_guarantee(plan),
         "steps": {name: _told_step(step) for name, step in plan.steps.items()},
         "schemas": {name: schemas_of(plan, name) for name in plan.steps},

@@ -116,8 +116,7 @@ class Flow:
         written: dict[str, Any] = {"version": 1, "name": self.name}
         for key in ("mode", "engine", "state"):
             if (value := getattr(self, key)) is not None:
-                config = {"with": escaped(value["with"])} if value.get("with") else {}
-                written[key] = {"uses": value["uses"], **config}
+                written[key] = _component(value)
         for section, kind in SECTIONS.items():
             found = {step.name: step.to_mapping() for step in self.steps.values() if step.kind == kind}
             if found:
@@ -265,6 +264,16 @@ def _read_or_raise(given: Mapping[str, Any], words: Mapping[str, Any], what: str
     if reading.problems:
         raise ConfigError(*reading.problems)
     return read
+
+
+def _component(value: Mapping[str, Any]) -> dict[str, Any]:
+    """A component as it is written in a flow file."""
+    written: dict[str, Any] = {key: value[key] for key in ("uses",) if key in value}
+    if value.get("with"):
+        written["with"] = escaped(value["with"])
+    if value.get("layers"):
+        written["layers"] = [_component(layer) for layer in value["layers"]]
+    return written
 
 
 def _default_name(file: Path | None) -> str:

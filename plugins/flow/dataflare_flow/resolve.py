@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare.errors import ConfigError, DataflareError, Problem, problem_of
@@ -71,9 +72,10 @@ class Resolver:
         """The mode, engine or store; the flow gets its canonical name."""
         given, kind = getattr(self.flow, word), KINDS[word]
         try:
-            if given is None:
-                given = self.host.default(word, self.flow.name)
-            if given is None:
+            if given is None or "uses" not in given:
+                default = self.host.default(word, self.flow.name)
+                given = {**(default or {}), **(given or {})}
+            if "uses" not in given:
                 message, code = f"the flow has no {word}, and no plugin names one", f"plan.no_{word}"
                 fix = f"write `{word}: plugin/component`, or install a plugin with [defaults]"
                 self.reading.note(f"/{word}", code, message, fix)
@@ -83,8 +85,27 @@ class Resolver:
             self.reading.add(*(problem.at(pointer=f"/{word}") for problem in error.problems))
             return None
         config = given.get("with") or {}
-        setattr(self.flow, word, {"uses": entry.uses, "with": config})
-        return self._made(f"/{word}", lambda: self.host.component(entry.uses, config, kind, self.flow.base))
+        resolved = {"uses": entry.uses, "with": config}
+        setattr(self.flow, word, resolved)
+        made = self._made(f"/{word}", lambda: self.host.component(entry.uses, config, kind, self.flow.base))
+        if made is not None and given.get("layers"):
+            self._layers(resolved, given["layers"])
+        return made
+
+    def _layers(self, state: dict[str, Any], given: list[dict[str, Any]]) -> None:
+        """The layers over the store, by their canonical names; is each what it says it is?"""
+        state["layers"] = []
+        for index, layer in enumerate(given):
+            pointer, config = child("/state/layers", index), layer.get("with") or {}
+            try:
+                entry = self.host.table().find("layer", layer["uses"], self.flow.base)
+            except ConfigError as error:
+                self.reading.add(*(problem.at(pointer=pointer) for problem in error.problems))
+                continue
+            if self._made(pointer, partial(self.host.component, entry.uses, config, "layer", self.flow.base)):
+                state["layers"].append({"uses": entry.uses, "with": config})
+        if not self.reading.problems:
+            self._made("/state", lambda: self.host.store(state, self.flow.base))
 
     def check_plugins(self) -> None:
         """Are the plugins here that the flow was written for?"""

@@ -52,6 +52,27 @@ def component(reading: Reading, value: Any, pointer: str) -> dict[str, Any] | No
 COMPONENT_TABLE = table({"uses": TEXT, "with": CONFIG}, "a component")
 COMPONENT = Word(component, {"anyOf": [{"type": "string"}, object_schema({"uses": TEXT, "with": CONFIG}, ("uses",))]})
 
+
+def layers(reading: Reading, value: Any, pointer: str) -> list[dict[str, Any]] | None:
+    """A list of components; the first one is applied first to what is written."""
+    if not isinstance(value, (list, tuple)):
+        wrong(reading, pointer, "a list of layers", value)
+        return None
+    read = [component(reading, item, child(pointer, index)) for index, item in enumerate(value)]
+    return [item for item in read if item is not None]
+
+
+_STORE = {"uses": TEXT, "with": CONFIG, "layers": Word(layers, {"type": "array", "items": COMPONENT.schema})}
+_STORE_TABLE = table(_STORE, "a store")
+
+
+def store(reading: Reading, value: Any, pointer: str) -> dict[str, Any] | None:
+    """``plugin/name``, or ``{uses, with, layers}``; without ``uses`` the default store is meant."""
+    return component(reading, value, pointer) if isinstance(value, str) else _STORE_TABLE.read(reading, value, pointer)
+
+
+STORE = Word(store, {"anyOf": [{"type": "string"}, object_schema(_STORE, ())]})
+
 Inputs = tuple[tuple[str, str], ...]
 
 
@@ -177,7 +198,7 @@ FLOW_WORDS: Words = {
     "sources": CONFIG,
     "steps": CONFIG,
     "sinks": CONFIG,
-    "state": COMPONENT,
+    "state": STORE,
     "checkpoint": CHECKPOINT,
     "guarantee": LEVEL,
     "time": TIME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflare_host.kinds import Budget, Engine, Exchange, Runner
@@ -26,6 +27,5 @@ class Pipeline(Engine):
         from dataflare_pipeline.runner import FlowRunner
         from dataflare_pipeline.session import Session
 
-        state = part.plan.state
-        store = host.component(state["uses"], state.get("with", {}), "store")
-        return FlowRunner(Session(part, host, store, budget))  # type: ignore[arg-type]
+        store = host.store(part.plan.state, Path(part.plan.base) if part.plan.base else None)
+        return FlowRunner(Session(part, host, store, budget))

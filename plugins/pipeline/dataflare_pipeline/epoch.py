@@ -29,7 +29,14 @@ def first_checkpoint(plan: Plan, region: Region, layout: Layout) -> Checkpoint:
 
 
 def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
-    """Raises StateError ``state.mismatch`` where a checkpoint and the plan do not belong together."""
+    """Raises StateError (``state.mismatch``, ``state.layers``) where checkpoint and plan do not belong together."""
+    if checkpoint.layers:
+        raise StateError.of(
+            "state.layers",
+            f"the state of `{plan.name}` went through the layers {', '.join(checkpoint.layers)}, the flow has none",
+            cause="the flow's `layers` are others than when it ran last",
+            fix="give `state:` its old `layers` back; to change them, copy the state: `dataflare state copy`",
+        )
     stateful = {**checkpoint.splits, **checkpoint.tokens, **checkpoint.snapshots, **checkpoint.keyed}
     fix = "give the step its old name and settings back, name the flow anew, or begin again with `--from-start`"
     for step in stateful:

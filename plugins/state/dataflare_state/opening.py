@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from dataflare.context import Context
 from dataflare.errors import ConfigError, Fenced, StateError
 from dataflare_host.checkpoint import LeaseInfo
 from dataflare_host.kinds import Store
 from dataflare_host.owner import described, is_dead, this_process
+from dataflare_state import problems
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host
@@ -45,13 +46,13 @@ def kept_of(host: Host, path: Path) -> Iterator[Kept]:
     flow = host.planner().head(path)
     if flow.problems:
         raise ConfigError(*flow.problems)
-    named = flow.state or host.default("state", flow.name)
-    if named is None:
+    named = {**({} if (flow.state or {}).get("uses") else host.default("state", flow.name) or {}), **(flow.state or {})}
+    if "uses" not in named:
         raise ConfigError.of(
             "plan.no_state", "the flow has no store, and no plugin names one", fix="write `state: state/sqlite`"
         )
-    store = cast(Store, host.component(named["uses"], named.get("with") or {}, "store", flow.base))
-    if store.spec.get("shared") == "process":
+    store = host.store(named, flow.base)
+    if host.table().find("store", named["uses"], flow.base).load().spec.get("shared") == "process":
         raise ConfigError.of(
             "state.in_process",
             f"`{named['uses']}` keeps the state of `{flow.name}` in the process that runs it",
@@ -61,9 +62,22 @@ def kept_of(host: Host, path: Path) -> Iterator[Kept]:
         )
     store.open(ctx=Context(flow=flow.name, base=flow.base, host=host))
     try:
+        if not named.get("layers"):
+            _expect_plain(store, flow.name)
         yield Kept(flow.name, named["uses"], store)
     finally:
         store.close()
+
+
+def _expect_plain(store: Store, name: str) -> None:
+    """Raises StateError ``state.layers`` where the content of a store that is opened without layers has some."""
+    for region in (region for flow, region in store.flows() if flow == name):
+        try:
+            found = store.load(name, region)
+        except StateError:
+            continue  # damage is told where it is met: a damaged region can still be reset
+        if found is not None and found.layers:
+            raise problems.other_layers(name, found.layers, [])
 
 
 @contextmanager

@@ -61,6 +61,19 @@ def corrupt(flow: str, region: str, what: str, intact: int | None) -> StateError
     )
 
 
+def other_layers(flow: str, held: list[str], given: list[str]) -> StateError:
+    """State that went through other layers than those it is opened with."""
+    was = f"through the layers {', '.join(f'`{name}`' for name in held)}" if held else "without layers"
+    now = f"with {', '.join(f'`{name}`' for name in given)}" if given else "without layers"
+    return StateError.of(
+        "state.layers",
+        f"the state of `{flow}` was written {was}, and is opened {now}",
+        cause="the flow's `layers` are others, or in another order, than when it ran last",
+        fix="give the flow its old `layers` back; to change them, copy the state: `dataflare state copy`",
+        details={"held": held, "given": given},
+    )
+
+
 def newer_checkpoint(flow: str, error: ValueError) -> StateError:
     """A checkpoint that a newer version wrote."""
     return StateError.of(

@@ -1,0 +1,117 @@
+"""Keyed state as sealed pages: the keys that an epoch changed are one page, and small pages become larger ones.
+
+A page is one key of the store underneath, so a layer is called once an epoch and state rather than once a key, and
+the store sees neither keys nor values nor which of them are equal. Which pages make up a state stands in the sealed
+checkpoint, with their digests: a page that is missing, changed or older than it should be is found.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any
+
+from dataflare_host.checkpoint import StateChange
+from dataflare_state import pieces
+
+FAN = 8
+"""This many pages of a level become one of the next."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Changes of one state: its key in the store below, its digest; ``gone``: the epoch that no longer names it."""
+
+    step: str
+    name: str
+    id: str
+    level: int
+    digest: str
+    gone: int = 0
+
+    @property
+    def below(self) -> str:
+        """The state of the store below that holds it: one a level, so that small pages are read without large ones."""
+        return f"{self.name}/{self.level}"
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that it was written with."""
+        return int(self.id.partition("-")[0])
+
+
+@dataclass
+class Book:
+    """The pages of a region as one epoch names them, oldest first for each state."""
+
+    pages: list[Page] = field(default_factory=list)
+    gone: list[Page] = field(default_factory=list)
+    """Pages that only kept older epochs name."""
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Book:
+        """The book that ``as_json`` wrote."""
+        return cls([Page(*page) for page in value["pages"]], [Page(*page) for page in value["gone"]])
+
+    def as_json(self) -> dict[str, Any]:
+        """The book as JSON."""
+        return {name: [astuple(page) for page in getattr(self, name)] for name in ("pages", "gone")}
+
+    def of(self, step: str, name: str) -> list[Page]:
+        """The pages of one state, oldest first."""
+        return [page for page in self.pages if (page.step, page.name) == (step, name)]
+
+    def states(self) -> list[tuple[str, str]]:
+        """The states that have pages."""
+        return sorted({(page.step, page.name) for page in self.pages})
+
+
+Seal = Callable[[Page, bytes], tuple[Page, bytes]]
+Read = Callable[[Sequence[Page]], list[bytes]]
+
+
+def next_book(
+    book: Book, epoch: int, oldest: int, changed: Iterable[StateChange], seal: Seal, read: Read
+) -> tuple[Book, list[StateChange]]:
+    """The book of the next epoch, and what it changes in the store below.
+
+    ``oldest``: the oldest epoch that is kept; pages that none since then names are forgotten.
+    """
+    made, below = Book(list(book.pages)), list[StateChange]()
+    by_state: dict[tuple[str, str], list[StateChange]] = {}
+    for change in changed:
+        by_state.setdefault((change.step, change.name), []).append(change)
+    for step, name in by_state:
+        content = pieces.keys_piece(by_state[step, name])
+        fresh: dict[str, bytes] = {}
+        page, fresh["0"] = seal(Page(step, name, f"{epoch}-0", 0, ""), content)
+        run = [*book.of(step, name), page]
+        start, level = due([each.level for each in run])
+        if level:
+            merging, older = run[start:], run[:start]
+            merged = pieces.merged_keys([*read(merging[:-1]), content], time.time(), bottom=start == 0)
+            fresh.clear()
+            made.gone += [replace(each, gone=epoch) for each in merging[:-1]]
+            run = older
+            if merged is not None:
+                page, fresh["1"] = seal(Page(step, name, f"{epoch}-1", level, ""), merged)
+                run = [*older, page]
+        below += [StateChange(step, page.below, 0, page.id.encode(), data) for data in fresh.values()]
+        made.pages = [each for each in made.pages if (each.step, each.name) != (step, name)] + run
+    dead = [page for page in book.gone if page.gone <= oldest]
+    below += [StateChange(page.step, page.below, 0, page.id.encode(), None) for page in dead]
+    made.gone += [page for page in book.gone if page.gone > oldest]
+    return made, below
+
+
+def due(levels: Sequence[int]) -> tuple[int, int]:
+    """Where the pages to merge begin (they go to the end) and the level of the result; 0: nothing is to be merged."""
+    start, level = len(levels), 0
+    while True:
+        run = 0
+        while start > run and levels[start - run - 1] == level:
+            run += 1
+        if run + (level > 0) < FAN:
+            return start, level
+        start, level = start - run, level + 1
