@@ -14,11 +14,11 @@ ROOMS = (
     *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
-    "batch cli config files flow generate internal json keys permission plan plugin profile resource run "
+    "batch cli config files flow generate guest internal json keys permission plan plugin profile resource run "
     "schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin)\.(inspect|reset|resolve|list|show|drop|replay|info)|(flow\.(run|started|stop|status|drain))|secret\.read|plugin\.swap"
+    r"(state|dlq|plugin)\.(inspect|get|put|reset|resolve|list|show|drop|replay|info)|(flow\.(run|started|stop|status|drain))|secret\.read|plugin\.swap"
 )
 """Names of commands, actions and events, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}

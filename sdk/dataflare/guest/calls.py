@@ -1,0 +1,339 @@
+"""The operations on an open instance: what a request holds, what the driver is asked, what is answered."""
+
+from __future__ import annotations
+
+import base64
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
+
+from dataflare.batch import Batch, Envelope
+from dataflare.context import FixedClock
+from dataflare.drive import NO_POSITION, Driver, Processed, ProcessorDriver, Reading, SinkDriver, SourceDriver
+from dataflare.errors import ConfigError, Failed
+from dataflare.guest.encoding import Json, Part, decode, encode, encode_rejects, part_at
+from dataflare.schema import Schema
+from dataflare.split import Demand, Refused, Resume, Split
+
+if TYPE_CHECKING:
+    from dataflare.guest.frames import Frame
+    from dataflare.guest.serving import Instance
+
+Answer = tuple[dict[str, Json], list[Part]]
+Operation = Callable[["Instance", "Frame"], Answer | Iterator[Answer]]
+
+
+def schemas_of(told: Json) -> dict[str, Schema]:
+    """Name → schema, of a header."""
+    return {name: Schema.from_json(schema) for name, schema in (told or {}).items()}
+
+
+def planned(driver: Driver, inputs: dict[str, Schema]) -> dict[str, Schema] | None:
+    """What ``plan`` gives: output (stream) → schema; None where only reading tells."""
+    if isinstance(driver, SourceDriver):
+        return driver.plan()
+    if isinstance(driver, ProcessorDriver):
+        return driver.plan(inputs)
+    if isinstance(driver, SinkDriver):
+        driver.plan(inputs[""])
+    return {}
+
+
+def prepare(instance: Instance, header: Mapping[str, Json]) -> None:
+    """Plan and open a new instance."""
+    driver, inputs = instance.driver, instance.inputs
+    if inputs or isinstance(driver, SourceDriver):
+        planned(driver, inputs)
+    told = dict(header.get("resume") or {})
+    known = {name: told[name] for name in ("epoch", "tokens", "made", "incarnation", "position") if name in told}
+    driver.open(Resume(**known))
+
+
+# --- sources -------------------------------------------------------------------------------------------
+
+
+def _splits(instance: Instance, frame: Frame) -> Answer:
+    """One round; the next ``splits`` with ``again`` gives the next one."""
+    driver = _source(instance)
+    if not frame.header.get("again") or instance.rounds is None:
+        finished = frozenset(frame.header.get("finished") or ())
+        instance.rounds = driver.splits(frame.header.get("position"), finished)
+    found = next(instance.rounds, None)
+    if found is None:
+        instance.rounds = None
+        return {"splits": [], "end": True}, []
+    splits, position = found
+    return {"splits": [_split_json(split) for split in splits], "position": position}, []
+
+
+def _read(instance: Instance, frame: Frame) -> Answer:
+    """One step of a split: rows or none, and where to resume after them."""
+    driver, header = _source(instance), frame.header
+    split = split_of(_word(header, "split"))
+    told = header.get("demand") or {}
+    until = time.monotonic() + float(told.get("seconds", 0.1))
+    demand = Demand(int(told.get("rows", 65536)), int(told.get("bytes", 8 << 20)), until)
+    under_way = None if header.get("anew") else instance.readings.get(split.id)
+    if under_way is None:
+        columns = header.get("columns")
+        position = header.get("position", NO_POSITION)
+        steps = driver.read(split, position, demand, None if columns is None else frozenset(columns))
+        under_way = instance.readings[split.id] = (steps, demand)
+    steps, live = under_way
+    live.rows, live.bytes, live.until = demand.rows, demand.bytes, demand.until
+    try:
+        reading: Reading | None = next(steps, None)
+    except BaseException:
+        del instance.readings[split.id]
+        raise
+    if reading is None:
+        del instance.readings[split.id]
+        return {"end": True}, []
+    return _reading(instance, reading)
+
+
+def _reading(instance: Instance, reading: Reading) -> Answer:
+    parts: list[Part] = []
+    header: dict[str, Json] = {}
+    if reading.position is not NO_POSITION:
+        header["position"] = reading.position
+    if reading.idle:
+        header |= {"idle": True, "after": reading.after}
+    if reading.refused:
+        header["refused"] = [_refused(each) for each in reading.refused]
+    if reading.batch is not None:
+        header["outputs"] = [{"name": reading.stream, "part": 0}]
+        parts.append(encode(reading.batch, instance.encoding))
+    return header, parts
+
+
+def _refused(each: Refused) -> Json:
+    raw = base64.b64encode(each.raw).decode()
+    return {"code": each.code, "message": each.message, "place": each.place, "raw": raw}
+
+
+def _stop_reading(instance: Instance, frame: Frame) -> Answer:
+    """The host reads this split no further from here."""
+    under_way = instance.readings.pop(str(frame.header.get("split")), None)
+    if under_way is not None:
+        under_way[0].close()
+    return {}, []
+
+
+def _acknowledge(instance: Instance, frame: Frame) -> Answer:
+    _source(instance).acknowledge(split_of(_word(frame.header, "split")), _word(frame.header, "position"))
+    return {}, []
+
+
+def _divide(instance: Instance, frame: Frame) -> Answer:
+    position = frame.header.get("position", NO_POSITION)
+    children = _source(instance).divide(split_of(_word(frame.header, "split")), position)
+    return {"splits": [_split_json(split) for split in children]}, []
+
+
+def _migrate_position(instance: Instance, frame: Frame) -> Answer:
+    header = frame.header
+    return {"position": _source(instance).migrate_position(int(_word(header, "version")), _word(header, "old"))}, []
+
+
+# --- processors ----------------------------------------------------------------------------------------
+
+
+def _process(instance: Instance, frame: Frame) -> Answer:
+    driver, header = _processor(instance), frame.header
+    name = str(header.get("input") or "")
+    batch = decode(part_at(frame.parts, header.get("part", 0)), instance.encoding, instance.inputs.get(name))
+    _moment(instance, header)
+    return _processed(instance, driver.process(batch.with_envelope(stream=str(header.get("stream") or "")), name))
+
+
+def _timer(instance: Instance, frame: Frame) -> Answer:
+    keys = decode(part_at(frame.parts, frame.header.get("part", 0)), "arrow")
+    _moment(instance, frame.header)
+    return _processed(instance, _processor(instance).timer(keys, _time(_word(frame.header, "time"))))
+
+
+def _watermark(instance: Instance, frame: Frame) -> Answer:
+    _moment(instance, frame.header)
+    return _processed(instance, _processor(instance).watermark(_time(_word(frame.header, "time"))))
+
+
+def _finish(instance: Instance, frame: Frame) -> Answer:
+    _moment(instance, frame.header)
+    return _processed(instance, _processor(instance).finish())
+
+
+def _migrate_state(instance: Instance, frame: Frame) -> Answer:
+    header = frame.header
+    value = _processor(instance).migrate_state(
+        int(_word(header, "version")), str(_word(header, "name")), _word(header, "old")
+    )
+    return {"value": value}, []
+
+
+def _processed(instance: Instance, processed: Processed) -> Answer:
+    parts: list[Part] = []
+    outputs = []
+    for name, batch in processed.outputs:
+        outputs.append({"name": name, "part": len(parts)})
+        parts.append(encode(batch, instance.encoding))
+    return {"outputs": outputs, "rejects": encode_rejects(processed.rejected, parts)}, parts
+
+
+def _moment(instance: Instance, header: Mapping[str, Json]) -> None:
+    """What the host says of the batch: its epoch, its ingest time, the seed of its random numbers."""
+    context = instance.driver.ctx
+    if "epoch" in header:
+        context.epoch = int(header["epoch"])
+    if "clock" in header:
+        context.clock = FixedClock(_time(header["clock"]))
+    if "seed" in header:
+        context.random = random.Random(str(header["seed"]))
+
+
+# --- snapshots -----------------------------------------------------------------------------------------
+
+
+def _snapshot(instance: Instance, _frame: Frame) -> Answer:
+    data = cast("ProcessorDriver | SinkDriver", instance.driver).snapshot()
+    return ({}, []) if data is None else ({"part": 0}, [data])
+
+
+def _restore(instance: Instance, frame: Frame) -> Answer:
+    data = bytes(part_at(frame.parts, frame.header.get("part", 0)))
+    cast("ProcessorDriver | SinkDriver", instance.driver).restore(data, int(frame.header.get("version", 1)))
+    return {}, []
+
+
+# --- sinks ---------------------------------------------------------------------------------------------
+
+
+def _begin(instance: Instance, frame: Frame) -> Answer:
+    _sink(instance).begin(int(_word(frame.header, "epoch")))
+    return {}, []
+
+
+def _write(instance: Instance, frame: Frame) -> Answer:
+    header = frame.header
+    batch = decode(part_at(frame.parts, header.get("part", 0)), instance.encoding, instance.inputs.get(""))
+    _moment(instance, header)
+    stamped = Batch(batch.arrow, Envelope(stream=str(header.get("stream") or "")))
+    parts: list[Part] = []
+    return {"rejects": encode_rejects(_sink(instance).write(stamped), parts)}, parts
+
+
+def _prepare(instance: Instance, frame: Frame) -> Answer:
+    return {"token": _sink(instance).prepare(int(_word(frame.header, "epoch")), bool(frame.header.get("last")))}, []
+
+
+def _commit(instance: Instance, frame: Frame) -> Answer:
+    _sink(instance).commit(int(_word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
+    return {}, []
+
+
+def _abort(instance: Instance, frame: Frame) -> Answer:
+    _sink(instance).abort(int(_word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
+    return {}, []
+
+
+def _recover(instance: Instance, _frame: Frame) -> Answer:
+    return {"epoch": _sink(instance).recover()}, []
+
+
+def _readback(instance: Instance, frame: Frame) -> Iterator[Answer]:
+    for batch in _sink(instance).readback(str(frame.header.get("stream") or "")):
+        yield {"outputs": [{"name": "", "part": 0}]}, [encode(batch, instance.encoding)]
+
+
+# --- things made once ----------------------------------------------------------------------------------
+
+
+def _on_created(instance: Instance, _frame: Frame) -> Answer:
+    return {"made": instance.driver.on_created()}, []
+
+
+def _on_updated(instance: Instance, frame: Frame) -> Answer:
+    return {"made": instance.driver.on_updated(frame.header.get("made"), dict(frame.header.get("before") or {}))}, []
+
+
+def _on_deleted(instance: Instance, frame: Frame) -> Answer:
+    instance.driver.on_deleted(frame.header.get("made"))
+    return {}, []
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "splits": _splits,
+    "read": _read,
+    "stop_reading": _stop_reading,
+    "acknowledge": _acknowledge,
+    "divide": _divide,
+    "migrate_position": _migrate_position,
+    "process": _process,
+    "timer": _timer,
+    "watermark": _watermark,
+    "finish": _finish,
+    "migrate_state": _migrate_state,
+    "snapshot": _snapshot,
+    "restore": _restore,
+    "begin": _begin,
+    "write": _write,
+    "prepare": _prepare,
+    "commit": _commit,
+    "abort": _abort,
+    "recover": _recover,
+    "readback": _readback,
+    "on_created": _on_created,
+    "on_updated": _on_updated,
+    "on_deleted": _on_deleted,
+}
+
+
+def split_of(told: Json) -> Split:
+    """The split in a header."""
+    return Split(str(told["id"]), told.get("data"), told.get("start"), tuple(told.get("after") or ()), told.get("size"))
+
+
+def _word(header: Mapping[str, Json], name: str) -> Json:
+    if name not in header:
+        raise Failed.of("guest.frame", "what was sent is not a frame", cause=f"its header has no `{name}`")
+    return header[name]
+
+
+def _split_json(split: Split) -> Json:
+    return {
+        "id": split.id,
+        "data": split.data,
+        "start": split.start,
+        "after": list(split.after),
+        "size": split.size,
+    }
+
+
+def _time(told: Json) -> datetime:
+    found = datetime.fromisoformat(str(told))
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _source(instance: Instance) -> SourceDriver:
+    if not isinstance(instance.driver, SourceDriver):
+        raise _not_its(instance)
+    return instance.driver
+
+
+def _processor(instance: Instance) -> ProcessorDriver:
+    if not isinstance(instance.driver, ProcessorDriver):
+        raise _not_its(instance)
+    return instance.driver
+
+
+def _sink(instance: Instance) -> SinkDriver:
+    if not isinstance(instance.driver, SinkDriver):
+        raise _not_its(instance)
+    return instance.driver
+
+
+def _not_its(instance: Instance) -> ConfigError:
+    spec = instance.driver.component.spec
+    return ConfigError.of("guest.operation", f"`{spec.name}` is a {spec.kind}: it has no such operation")

@@ -1,0 +1,100 @@
+"""Batches, rejects and schemas as parts and JSON: what crosses between a host and a guest."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from dataflare.errors import Failed
+
+if TYPE_CHECKING:
+    from dataflare.batch import Batch, Rejected
+    from dataflare.schema import Schema
+
+Json = Any
+Encoding = Literal["arrow", "json"]
+"""Arrow: one IPC stream with one batch. JSON: an array of rows, typed by the schema that was announced."""
+Part = bytes | memoryview
+
+
+def encode(batch: Batch, encoding: Encoding) -> bytes:
+    """A batch as one part."""
+    if encoding == "json":
+        from dataflare.json_rows import to_json_rows
+
+        return json.dumps(to_json_rows(batch), separators=(",", ":"), ensure_ascii=False).encode()
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch.arrow)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def decode(part: Part, encoding: Encoding, schema: Schema | None = None) -> Batch:
+    """The batch in a part; JSON rows need their schema. Raises Failed ``guest.batch`` where it is none."""
+    from dataflare.batch import Batch
+
+    if encoding == "json":
+        return _from_json(part, schema)
+    import pyarrow as pa
+
+    try:
+        table = pa.ipc.open_stream(pa.py_buffer(part)).read_all().combine_chunks()
+        batches = table.to_batches()
+        made = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
+        made.validate(full=True)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, ValueError, IndexError) as error:
+        raise Failed.of("guest.batch", "a part is not an Arrow stream", cause=str(error)) from error
+    return Batch(made)
+
+
+def _from_json(part: Part, schema: Schema | None) -> Batch:
+    from dataflare.batch import Batch
+    from dataflare.json_rows import from_json_rows
+
+    try:
+        rows = json.loads(bytes(part))
+    except (ValueError, RecursionError) as error:
+        raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Failed.of("guest.batch", "a part is not an array of JSON objects")
+    return Batch.of(rows) if schema is None else Batch(from_json_rows(rows, schema))
+
+
+def encode_rejects(rejected: Iterable[Rejected], parts: list[Part]) -> list[Json]:
+    """Rejects as the header has them; their row numbers become parts (u32, little-endian)."""
+    told = []
+    for each in rejected:
+        rows = each.rows.to_pylist()
+        told.append({"code": each.code, "message": each.message, "part": len(parts)})
+        parts.append(struct.pack(f"<{len(rows)}I", *rows))
+    return told
+
+
+def decode_rejects(told: Sequence[Json], parts: Sequence[Part], rows: int) -> list[Rejected]:
+    """The rejects of an answer to a batch of ``rows`` rows. Raises Failed ``guest.rejects``."""
+    import pyarrow as pa
+
+    from dataflare.batch import Rejected
+
+    found = []
+    for each in told:
+        part = part_at(parts, each.get("part"))
+        if len(part) % 4:
+            raise Failed.of("guest.rejects", "row numbers are not of four bytes each")
+        numbers = struct.unpack(f"<{len(part) // 4}I", part)
+        if any(number >= rows for number in numbers):
+            raise Failed.of("guest.rejects", f"a reject names a row that the batch of {rows} rows does not have")
+        found.append(Rejected(pa.array(numbers, pa.int64()), str(each.get("code")), str(each.get("message") or "")))
+    return found
+
+
+def part_at(parts: Sequence[Part], index: Json) -> Part:
+    """A part by its number. Raises Failed ``guest.frame`` where there is none."""
+    if type(index) is not int or not 0 <= index < len(parts):
+        raise Failed.of("guest.frame", "what was sent is not a frame", cause=f"it has no part {index!r}")
+    return parts[index]

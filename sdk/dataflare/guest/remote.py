@@ -1,0 +1,183 @@
+"""What a component finds in its Context inside a guest: each part asks the host by a frame."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dataflare.context import Context, FixedClock, NotGranted
+from dataflare.errors import DataflareError, Kind, Problem
+from dataflare.guest.encoding import Json, encode
+from dataflare.guest.frames import Frame
+from dataflare.resource import Resources
+
+if TYPE_CHECKING:
+    from dataflare.batch import Batch
+
+HostCall = Callable[[Frame], Frame]
+"""Asks the host, and gives its answer."""
+
+
+class Host:
+    """The host as seen from one instance of a guest."""
+
+    def __init__(self, call: HostCall, instance: int) -> None:
+        self._call = call
+        self._instance = instance
+
+    def ask(self, op: str, parts: Sequence[bytes] = (), **given: Json) -> Frame:
+        """Ask; raises what the host refuses with."""
+        answer = self._call(Frame({"op": op, "instance": self._instance, **given}, parts))
+        if (error := answer.header.get("error")) is not None:
+            raise error_of(error)
+        return answer
+
+
+def error_of(told: Json) -> DataflareError:
+    """The error that ``Problem.as_json`` told of."""
+    from dataflare import errors
+
+    problem = problem_from(told)
+    named = {"config": errors.ConfigError, "permission": errors.PermissionDenied}
+    kind = "permission" if problem.code.startswith("permission.") else problem.kind
+    return named.get(kind, errors.Failed)(problem)
+
+
+def problem_from(told: Json) -> Problem:
+    """The problem that ``Problem.as_json`` told of; whatever else a peer says becomes its message."""
+    if not isinstance(told, dict):
+        return Problem("guest.error", str(told), kind="fatal")
+    words = {key: told[key] for key in ("pointer", "cause", "fix", "file") if isinstance(told.get(key), str)}
+    kinds: dict[Json, Kind] = {"config": "config", "retry": "retry", "reject": "reject"}
+    return Problem(
+        str(told.get("code") or "guest.error"),
+        str(told.get("message") or ""),
+        kind=kinds.get(told.get("kind"), "fatal"),
+        details=dict(told.get("details") or {}),
+        **words,
+    )
+
+
+class RemoteState:
+    """Keyed state that the host keeps; the writes of a failed call are discarded there."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def get(self, name: str, keys: Sequence[bytes]) -> list[Json | None]:
+        """The values, in the order of the keys."""
+        return list(self._host.ask("state.get", name=name, keys=_texts(keys)).header["values"])
+
+    def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
+        """New values for keys; None: forget."""
+        self._host.ask("state.put", name=name, keys=_texts(keys), values=list(values), ttl=ttl)
+
+
+class RemoteTimers:
+    """Timers that the host keeps."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
+        """Ask to be called for these keys."""
+        times = [at] * len(keys) if isinstance(at, datetime) else list(at)
+        told = [time.isoformat() for time in times]
+        self._host.ask("timers.set", [encode(keys, "arrow")], at=told, event=event)
+
+    def drop(self, keys: Batch) -> None:
+        """Forget the timers of these keys."""
+        self._host.ask("timers.drop", [encode(keys, "arrow")])
+
+
+class RemoteMetrics:
+    """Counters and gauges under the step's name."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def count(self, name: str, value: float = 1) -> None:
+        """Add to a counter."""
+        self._host.ask("metric", name=name, kind="count", value=value)
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a gauge."""
+        self._host.ask("metric", name=name, kind="gauge", value=value)
+
+
+class RemoteSecrets:
+    """Secrets that the grant names."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def get(self, name: str) -> str:
+        """The value. Raises PermissionDenied where it is not granted."""
+        return str(self._host.ask("secret", name=name).header["value"])
+
+
+class RemoteLog(logging.Handler):
+    """Log records, written by the host under the step's name."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one; a log line that cannot be sent is no reason to fail."""
+        try:
+            self._host.ask("log", level=record.levelname.lower(), message=self.format(record))
+        except Exception:
+            self.handleError(record)
+
+
+def context_of(told: dict[str, Json], host: Host, resources: Resources) -> Context:
+    """The surroundings of one instance, from what ``open`` says of them."""
+    log = logging.Logger(f"dataflare.step.{told.get('step') or 'step'}")
+    log.addHandler(RemoteLog(host))
+
+    @contextmanager
+    def limited(name: str, rate: str) -> Iterator[None]:
+        host.ask("limit", name=name, rate=rate)
+        yield
+
+    def limiter(name: str, rate: str) -> AbstractContextManager[None]:
+        return limited(name, rate)
+
+    def progress(done: float, total: float | None, note: str) -> None:
+        host.ask("progress", done=done, total=total, note=note)
+
+    def request_checkpoint() -> None:
+        host.ask("checkpoint")
+
+    return Context(
+        **{
+            name: told[name] for name in ("id", "flow", "step", "lane", "epoch", "fence", "incarnation") if name in told
+        },
+        base=Path(told.get("base") or "."),
+        cache=Path(told.get("cache") or "."),
+        log=log,
+        metrics=RemoteMetrics(host),
+        http=NotGranted("http"),
+        secrets=RemoteSecrets(host),
+        timers=RemoteTimers(host),
+        state=RemoteState(host),
+        clock=FixedClock(),
+        random=random.Random(0),
+        resources=resources.get,
+        cancel=threading.Event(),
+        on_checkpoint_request=request_checkpoint,
+        on_progress=progress,
+        limiter=limiter,
+    )
+
+
+def _texts(keys: Sequence[bytes]) -> list[str]:
+    return [base64.b64encode(key).decode() for key in keys]

@@ -1,0 +1,118 @@
+"""The components that `guest.json` calls; every SDK's tests have the same ones in their language."""
+
+import pyarrow.compute as pc
+
+from dataflare import Batch, Columns, Idle, Out, Processor, Reject, Retry, Sink, Source, Split, State, processor, tool
+
+
+class Numbers(Source[int]):
+    """Whole numbers from zero, one split a part."""
+
+    parts: int = 1
+    count: int = 5
+    size: int = 2
+
+    def splits(self):
+        return [Split(f"part-{number}", data=number) for number in range(self.parts)]
+
+    def read(self, split: Split, position: int = 0):
+        for start in range(position, self.count, self.size):
+            end = min(start + self.size, self.count)
+            yield {"part": [split.data] * (end - start), "n": list(range(start, end))}, end
+        yield Idle(1.5, position=self.count)
+
+
+@processor(cardinality="one")
+def times(batch: Batch, *, by: int = 2) -> Batch:
+    """Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again."""
+    numbers = batch["n"].to_pylist()
+    if 13 in numbers:
+        raise Reject("unlucky", "13 is in it")
+    if 99 in numbers:
+        raise Retry(2.5, "not now")
+    batch = batch.reject(pc.less(batch["n"], 0), "negative", "`n` is negative")
+    return batch.with_column("n", pc.multiply(batch["n"], by))
+
+
+@processor(outputs=("odd",))
+def parity(batch: Batch):
+    """Even numbers to the main output, odd ones to `odd`."""
+    odd = pc.equal(pc.bit_wise_and(batch["n"], 1), 1)
+    yield batch.filter(pc.invert(odd))
+    yield Out("odd", batch.filter(odd))
+
+
+class Totals(Processor, by="key"):
+    """A running total of `n` for each key."""
+
+    key: Columns
+    total: State[int]
+
+    def process(self, batch: Batch) -> Batch:
+        sums: dict[object, int] = {}
+        keys = batch[self.key[0]].to_pylist()
+        for key, known in zip(keys, self.total.get(batch), strict=True):
+            sums.setdefault(key, known or 0)
+        running = []
+        for key, number in zip(keys, batch["n"].to_pylist(), strict=True):
+            sums[key] += number
+            running.append(sums[key])
+        self.total.put(batch, running)
+        return batch.with_column("total", running)
+
+
+class Counter(Processor):
+    """Numbers the rows; what it has counted is its snapshot."""
+
+    seen = 0
+
+    def open(self) -> None:
+        self.seen = 0
+
+    def process(self, batch: Batch) -> Batch:
+        first, self.seen = self.seen, self.seen + len(batch)
+        return batch.with_column("row", list(range(first, self.seen)))
+
+    def snapshot(self) -> bytes:
+        return str(self.seen).encode()
+
+    def restore(self, data: bytes) -> None:
+        self.seen = int(data)
+
+
+class Shelf(Sink[list[int]], ability="staged"):
+    """Keeps numbers: staged by epoch, on the shelf once committed."""
+
+    def open(self) -> None:
+        self.staged: list[int] = []
+        self.shelf: dict[int, list[int]] = {}
+
+    def begin(self) -> None:
+        self.staged = []
+
+    def write(self, batch: Batch) -> None:
+        kept = batch.reject(pc.less(batch["n"], 0), "negative", "`n` is negative")
+        self.staged += kept["n"].to_pylist()
+
+    def prepare(self) -> list[int]:
+        return self.staged
+
+    def commit(self, epoch: int, tokens: list[list[int]]) -> None:
+        self.shelf[epoch] = [number for token in tokens for number in token]
+
+    def abort(self) -> None:
+        self.staged = []
+
+    def recover(self) -> int | None:
+        return max(self.shelf, default=None)
+
+    def readback(self, stream: str):
+        for epoch in sorted(self.shelf):
+            yield {"n": self.shelf[epoch]}
+
+
+@tool
+def add(a: int, b: int = 1, *, note: str = "sum"):
+    """Adds, and tells how far it is."""
+    yield {"done": 1}
+    yield {note: a + b}
