@@ -26,10 +26,58 @@ class SplitState:
 
 @dataclass
 class EdgeProof:
-    """Rows that passed an edge since the incarnation began, and the sum of their hashes mod 2^128 (never XOR)."""
+    """Rows that passed an edge since the proof began, and the sum of their hashes mod 2^128 (never XOR).
+
+    ``rows`` and ``digest`` as the sending side counted them, the others as the receiving side did.
+    """
 
     rows: int = 0
     digest: str = "0"
+    taken_rows: int = 0
+    taken_digest: str = "0"
+
+
+@dataclass
+class StepProof:
+    """Rows of a step since the proof began; of several steps where they were compiled into one.
+
+    ``first``: the first of them. ``outputs``: how many the last has. ``delays``: it may keep rows from one epoch for
+    another, so that only the end tells whether all came out.
+    """
+
+    kind: str
+    first: str
+    last: str
+    cardinality: str = "any"
+    outputs: int = 1
+    delays: bool = False
+    read: int = 0
+    written: int = 0
+    refused: int = 0
+
+
+@dataclass
+class SinkProof:
+    """Rows that a sink was given and did not refuse since the proof began, and the sum of their hashes."""
+
+    rows: int = 0
+    digest: str = "0"
+
+
+@dataclass
+class Proof:
+    """The sums of a region by which a loss or a doubling shows; together with ``Checkpoint.proofs``.
+
+    ``by``: what computed the digests; ``since``: the epoch before the first that is counted. Both change, and all sums
+    begin at nothing, where digests are computed in another way or the flow has other steps. ``differs``: what did not
+    add up, and the first epoch in which it did not; kept for good.
+    """
+
+    by: str = ""
+    since: int = 0
+    steps: dict[str, StepProof] = field(default_factory=dict)
+    sinks: dict[str, SinkProof] = field(default_factory=dict)
+    differs: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -73,6 +121,7 @@ class Checkpoint:
     watermarks: dict[str, str] = field(default_factory=dict)
     counts: dict[str, StepCounts] = field(default_factory=dict)
     proofs: dict[str, EdgeProof] = field(default_factory=dict)
+    proof: Proof = field(default_factory=Proof)
     guarantee: list[str] = field(default_factory=list)
     finished: bool = False
     settled: bool = False
@@ -97,6 +146,10 @@ class Checkpoint:
         }
         given["counts"] = {step: StepCounts(**item) for step, item in given.get("counts", {}).items()}
         given["proofs"] = {edge: EdgeProof(**item) for edge, item in given.get("proofs", {}).items()}
+        proof = given.get("proof", {})
+        steps = {name: StepProof(**item) for name, item in proof.get("steps", {}).items()}
+        sinks = {name: SinkProof(**item) for name, item in proof.get("sinks", {}).items()}
+        given["proof"] = Proof(**{**proof, "steps": steps, "sinks": sinks})
         return cls(**given)
 
 

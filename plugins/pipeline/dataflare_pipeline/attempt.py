@@ -24,6 +24,7 @@ from dataflare_pipeline.former import forget_former
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.opening import Opening
+from dataflare_pipeline.proof import prove
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import READ_FOR, SourceLane
@@ -233,6 +234,7 @@ class Attempt:
             source.inbox.wake()
         reports = [*by_lane.values(), *self._collect(epoch)]
         made, changes = compose(self.checkpoint, self._plan, epoch, reports, self.builder.books, last)
+        made = prove(self.checkpoint, made, [report.sums for report in reports], self.builder.operators)
         for sink in self._sinks():
             sink.decided()
         crash.point("commit-point")

@@ -13,7 +13,7 @@ from dataflare.deferred import behind_spool
 from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver, driver_for
 from dataflare.errors import Problem
 from dataflare.schema import Schema
-from dataflare_host.checkpoint import Checkpoint
+from dataflare_host.checkpoint import Checkpoint, StepProof
 from dataflare_host.layout import Region
 from dataflare_host.plan import Edge, StepPlan
 from dataflare_pipeline import migrate
@@ -30,6 +30,7 @@ from dataflare_pipeline.lane import Lane, Mail
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.outlet import Outlet
 from dataflare_pipeline.policy import Policy
+from dataflare_pipeline.proof import joined, operator_of
 from dataflare_pipeline.session import READ_BYTES, READ_ROWS, Session
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
@@ -66,6 +67,8 @@ class Builder:
         """What flows out of each output of the region's steps, as far as it is known."""
         self.agreed: dict[str, dict[str, Schema]] = {}
         """By source and output: the schema that rows are let through in, shared by the source's lanes."""
+        self.operators: dict[str, StepProof] = {}
+        """What the proof of no loss holds each operator against."""
         self.bound = EpochBound(self.plan.checkpoint.get("rows"), self.plan.checkpoint.get("bytes"))
         self.mail = mail
         self._on_problem = on_problem
@@ -96,6 +99,7 @@ class Builder:
         reads = self._reads(step)
         if number == 0:
             self._source_schemas(step, reads.columns)
+            self.operators[step.name] = operator_of(step, step.name, "any", delays=False)
         gate = SchemaGate(
             step.name,
             self.agreed[step.name],
@@ -134,6 +138,7 @@ class Builder:
                 component = behind_spool(component)
             driver = driver_for(component, context)
             assert isinstance(driver, SinkDriver)
+            self.operators[step.name] = operator_of(step, step.name, "one", delays=False)
             return SinkLane(
                 step.name,
                 number,
@@ -144,7 +149,7 @@ class Builder:
                 self.refusal(step),
                 self.session.budget,
             )
-        head = self._operator(step, self._component(step), number)
+        head = self._operator([step.name], self._component(step), number)
         if step.keyed:
             head.state = KeyedState(step.name, head.context.clock_now)
             head.timers = KeyedTimers(head.state, step.keyed)
@@ -154,17 +159,14 @@ class Builder:
     def chain(self, chain: ChainPlan, number: int) -> Chain:
         """The fused steps of a lane; neighbours that can become one processor do."""
         groups = self._compiled(chain)
-        operators = {
-            group[-1]: self._operator(self.plan.steps[group[-1]], component, number, first=group[0])
-            for group, component in groups
-        }
+        operators = {group[-1]: self._operator(group, component, number) for group, component in groups}
         entry = {group[0]: operators[group[-1]] for group, _ in groups}
         routes: dict[tuple[str, str], Route] = {}
         for name in [chain.head, *operators]:
             for edge in self.plan.outgoing(name):
                 route = routes.setdefault((name, edge.output), Route())
                 if edge.target in entry:
-                    route.next, route.input = entry[edge.target], edge.input
+                    route.next, route.input, route.edge = entry[edge.target], edge.input, edge.id
                 else:
                     route.outlets.append(self.outlet(edge, number))
         return Chain(list(operators.values()), routes)
@@ -185,13 +187,20 @@ class Builder:
             groups.append(([name], component))
         return groups
 
-    def _operator(self, step: StepPlan, component: Component, number: int, first: str | None = None) -> ProcessorOp:
+    def _operator(self, group: list[str], component: Component, number: int) -> ProcessorOp:
+        """One operator for the steps that were compiled into ``component``."""
+        steps = [self.plan.steps[name] for name in group]
+        step = steps[-1]
         context = self._context(step.name, number)
         driver = driver_for(component, context)
         assert isinstance(driver, ProcessorDriver)
         # What was refused is the input of the first of the steps that became one.
-        refusal = self.refusal(self.plan.steps[first or step.name])
-        return ProcessorOp(step.name, driver, context, self._guard(step), refusal, self.session.budget, first)
+        refusal = self.refusal(steps[0])
+        made = ProcessorOp(step.name, driver, context, self._guard(step), refusal, self.session.budget, group[0])
+        cardinality = joined(str(each.abilities.get("cardinality", "any")) for each in steps)
+        delays = any(is_overridden(component, name) for name in STATEFUL)
+        self.operators[made.name] = operator_of(step, group[0], cardinality, delays)
+        return made
 
     def outlet(self, edge: Edge, producer: int) -> Outlet:
         """An edge out of one producing lane: a port in every lane behind it."""

@@ -16,6 +16,8 @@ class Route:
 
     next: ProcessorOp | None = None
     input: str = ""
+    edge: str = ""
+    """The edge to ``next``."""
     outlets: list[Outlet] = field(default_factory=list)
 
 
@@ -39,5 +41,8 @@ class Chain:
         for outlet in route.outlets:
             work.outputs.append((outlet, batch))
         if route.next is not None:
-            for name, made in route.next.process(batch, route.input, work):
+            work.sent(route.edge, batch)
+            outputs = route.next.process(batch, route.input, work)
+            work.taken(route.edge, len(batch), work.digest(batch))
+            for name, made in outputs:
                 self.push(route.next.step, name, made, work)

@@ -37,7 +37,15 @@ class Watermark:
     quiet: bool = False
 
 
-Item = Batch | Barrier | Watermark
+@dataclass(frozen=True)
+class Parcel:
+    """Rows on their way between two lanes, and their digest as the sender computed it."""
+
+    batch: Batch
+    digest: int
+
+
+Item = Parcel | Barrier | Watermark
 
 
 @dataclass
@@ -172,9 +180,9 @@ class Port:
         """Add an item without waiting; the producer has waited for credit where it is a batch."""
         with self.inbox.lock:
             self.items.append(item)
-            if isinstance(item, Batch):
-                self.rows += len(item)
-                self.bytes += item.nbytes
+            if isinstance(item, Parcel):
+                self.rows += len(item.batch)
+                self.bytes += item.batch.nbytes
             self.inbox.lock.notify_all()
 
     def _has_credit(self) -> bool:
@@ -182,8 +190,8 @@ class Port:
 
     def _pop(self) -> Item:
         item = self.items.popleft()
-        if isinstance(item, Batch):
-            self.rows -= len(item)
-            self.bytes -= item.nbytes
+        if isinstance(item, Parcel):
+            self.rows -= len(item.batch)
+            self.bytes -= item.batch.nbytes
             self.inbox.lock.notify_all()
         return item

@@ -6,9 +6,8 @@ import queue
 import time
 from datetime import UTC, datetime
 
-from dataflare.batch import Batch
 from dataflare_pipeline.chain import Chain
-from dataflare_pipeline.channel import Barrier, Call, Port, Watermark
+from dataflare_pipeline.channel import Barrier, Call, Item, Parcel, Port, Watermark
 from dataflare_pipeline.lane import TICK, Lane, Mail, Report
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.policy import blamed
@@ -42,7 +41,7 @@ class InnerLane(Lane):
     def on_tick(self) -> None:
         """Nothing came in time."""
 
-    def on_batch(self, batch: Batch, port: Port) -> None:
+    def on_parcel(self, parcel: Parcel, port: Port) -> None:
         """Rows of a port."""
         raise NotImplementedError
 
@@ -53,10 +52,10 @@ class InnerLane(Lane):
     def on_watermark(self, time: datetime) -> None:
         """The minimum of the ports' watermarks moved."""
 
-    def _handle(self, port: Port, item: Batch | Barrier | Watermark) -> None:
-        if isinstance(item, Batch):
+    def _handle(self, port: Port, item: Item) -> None:
+        if isinstance(item, Parcel):
             self.state = "running"
-            self.on_batch(item, port)
+            self.on_parcel(item, port)
         elif isinstance(item, Watermark):
             port.watermark = item
             self._follow_time()
@@ -116,10 +115,11 @@ class ProcessorLane(InnerLane):
     def on_tick(self) -> None:
         self._fire(time.time(), event=False)
 
-    def on_batch(self, batch: Batch, port: Port) -> None:
+    def on_parcel(self, parcel: Parcel, port: Port) -> None:
         work = Work()
-        for name, made in self.head.process(batch, port.input, work):
+        for name, made in self.head.process(parcel.batch, port.input, work):
             self.chain.push(self.step, name, made, work)
+        work.taken(port.edge, len(parcel.batch), parcel.digest)
         self.deliver(work)
         if self.head.timers is not None:
             self._fire(time.time(), event=False)

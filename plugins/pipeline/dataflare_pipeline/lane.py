@@ -15,8 +15,8 @@ from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_host.checkpoint import Letter, SplitState, StateChange
 from dataflare_pipeline.chain import Chain
-from dataflare_pipeline.channel import Call, Closed, Inbox
-from dataflare_pipeline.work import Counts, Work
+from dataflare_pipeline.channel import Call, Closed, Inbox, Parcel, Port
+from dataflare_pipeline.work import Counts, Sums, Work
 
 log = logging.getLogger("dataflare.pipeline")
 TICK = 0.1
@@ -30,6 +30,7 @@ class Report:
     epoch: int
     letters: list[Letter] = field(default_factory=list)
     counts: dict[str, Counts] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
     state: list[StateChange] = field(default_factory=list)
     snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     splits: dict[str, SplitState] = field(default_factory=dict)
@@ -69,6 +70,7 @@ class Lane(threading.Thread):
         self._drivers: list[Driver] = []
         self._letters: list[Letter] = []
         self._counts: dict[str, Counts] = {}
+        self._sums = Sums()
 
     @property
     def id(self) -> str:
@@ -113,7 +115,7 @@ class Lane(threading.Thread):
 
         ``also`` happens under the same lock: a barrier comes before all of it or behind all of it.
         """
-        parts = [part for outlet, batch in work.outputs for part in outlet.spread(batch)]
+        parts = self._parcels(work)
         for port in {id(port): port for port, _ in parts}.values():
             self.state = "waiting"
             port.wait_credit()
@@ -122,8 +124,8 @@ class Lane(threading.Thread):
         with self.lock:
             if self.inbox.closed:
                 raise Closed
-            for port, batch in parts:
-                port.put(batch)
+            for port, parcel in parts:
+                port.put(parcel)
             self._count(work)
             if also is not None:
                 also()
@@ -146,14 +148,24 @@ class Lane(threading.Thread):
         """Move letters and counts of this epoch into a report; under the lock."""
         report.letters, self._letters = self._letters, []
         report.counts, self._counts = self._counts, {}
+        report.sums, self._sums = self._sums, Sums()
         return report
 
     def tell(self, mail: Mail) -> None:
         """Send something to the region; None only wakes it."""
         self._mail.put(mail)
 
+    def _parcels(self, work: Work) -> list[tuple[Port, Parcel]]:
+        """What leaves, counted as a whole; a part that goes elsewhere than the rest is summed up by itself."""
+        parcels = []
+        for outlet, batch in work.outputs:
+            work.sent(outlet.edge, batch)
+            parcels += [(port, Parcel(part, work.digest(part))) for port, part in outlet.spread(batch)]
+        return parcels
+
     def _count(self, work: Work) -> None:
         self._letters += work.letters
+        self._sums.add(work.sums)
         for step, counts in work.counts.items():
             self._counts.setdefault(step, Counts()).add(counts)
             self.live.setdefault(step, Counts()).add(counts)

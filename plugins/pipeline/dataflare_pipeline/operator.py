@@ -14,6 +14,7 @@ from dataflare_host.kinds import Budget
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.keyed import KeyedState, KeyedTimers
 from dataflare_pipeline.policy import blamed
+from dataflare_pipeline.proof import operator_name
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]
@@ -57,6 +58,7 @@ class ProcessorOp:
         self.step = step
         self.first = first or step
         """The first of the steps that were compiled into this one; ``step`` is the last."""
+        self.name = operator_name(self.first, step)
         self.driver = driver
         self.context = context
         self.guard = guard
@@ -75,6 +77,7 @@ class ProcessorOp:
     def process(self, batch: Batch, input: str, work: Work) -> Outputs:
         """One batch through the step; its letters and counts go into ``work``."""
         work.of(self.first).rows_in += len(batch)
+        work.proved(self.name).rows_in += len(batch)
         with blamed(self.step):
             fitted, grown = self.aligned.fit(batch.as_input(), input)
         if grown:
@@ -90,7 +93,7 @@ class ProcessorOp:
 
         rejected += self.guard.rows(fitted, lambda part: self._call(part, input), take, self._forget)
         if rejected:
-            self.refusal.rows(work, fitted, rejected, input)
+            work.proved(self.name).rejected += len(self.refusal.rows(work, fitted, rejected, input))
         return self._count(outputs, fitted, work)
 
     def timer(self, keys: Batch, time: float, work: Work) -> Outputs:
@@ -119,14 +122,15 @@ class ProcessorOp:
         processed: Processed = self.guard.once(call, self._forget)
         self._keep()
         if keys is not None and processed.rejected:
-            self.refusal.rows(work, keys, processed.rejected, "")
+            work.proved(self.name).rejected += len(self.refusal.rows(work, keys, processed.rejected, ""))
         return self._count(processed.outputs, None, work)
 
     def _count(self, outputs: Outputs, origin: Batch | None, work: Work) -> Outputs:
-        counts = work.of(self.step)
+        counts, proved = work.of(self.step), work.proved(self.name)
         kept: Outputs = []
         for name, batch in outputs:
             counts.rows_out += len(batch)
+            proved.rows_out += len(batch)
             if len(batch):
                 kept.append((name, batch if origin is None else Batch(batch.arrow, origin.envelope)))
         return kept

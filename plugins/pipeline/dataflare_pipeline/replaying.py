@@ -62,5 +62,5 @@ def _chain_into(builder: Builder, name: str, step: str) -> Chain:
         if any(edge.source in behind for edge in builder.plan.inputs(other)):
             behind.append(other)
     made = builder.chain(ChainPlan(name, [name, *behind]), 0)
-    made.routes[(name, MAIN)] = Route(next=made.operators[0])
+    made.routes[(name, MAIN)] = Route(next=made.operators[0], edge=f"{name}.{MAIN}->{step}")
     return made

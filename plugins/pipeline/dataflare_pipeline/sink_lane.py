@@ -12,13 +12,14 @@ from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_host.kinds import Budget
 from dataflare_pipeline.chain import Chain
-from dataflare_pipeline.channel import Barrier, Port
+from dataflare_pipeline.channel import Barrier, Parcel, Port
+from dataflare_pipeline.digest import digest
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Mail, Report, log
 from dataflare_pipeline.operator import Aligned
 from dataflare_pipeline.policy import blamed
-from dataflare_pipeline.work import Refusal, Work
+from dataflare_pipeline.work import Counts, Refusal, Sum, Work
 
 
 class SinkLane(InnerLane):
@@ -62,8 +63,8 @@ class SinkLane(InnerLane):
         """The last decided epoch is ``epoch``: what comes belongs to the next one. In the lane's thread."""
         self._epoch = self.context.epoch = epoch + 1
 
-    def on_batch(self, batch: Batch, port: Port) -> None:
-        work = Work()
+    def on_parcel(self, parcel: Parcel, port: Port) -> None:
+        work, batch = Work(), parcel.batch
         counts = work.of(self.step)
         counts.rows_in += len(batch)
         with blamed(self.step):
@@ -73,10 +74,9 @@ class SinkLane(InnerLane):
         self._begin()
         rejected: list[Rejected] = []
         rejected += self._guard.rows(fitted, self._write, rejected.extend, partly=True)
-        if rejected:
-            self._refusal.rows(work, fitted, rejected, port.input)
-        refused_rows = counts.rejected + counts.dropped
-        counts.rows_out += len(fitted) - refused_rows
+        refused = self._refusal.rows(work, fitted, rejected, port.input) if rejected else set()
+        counts.rows_out += len(fitted) - len(refused)
+        self._prove(work, parcel, port, refused)
         self.deliver(work)
 
     def on_barrier(self, barrier: Barrier) -> None:
@@ -112,6 +112,15 @@ class SinkLane(InnerLane):
                 self.driver.abort(prepared[0], [prepared[1]])
         except Exception:
             log.warning("abort of `%s` failed; the next start cleans up", self.step, exc_info=True)
+
+    def _prove(self, work: Work, parcel: Parcel, port: Port, refused: set[int]) -> None:
+        """Count all of it as taken, and as kept what was not refused."""
+        rows, kept = len(parcel.batch), parcel.digest
+        if refused:
+            kept -= digest(parcel.batch.arrow.take(sorted(refused)))
+        work.taken(port.edge, rows, parcel.digest)
+        work.sums.kept.setdefault(self.step, Sum()).add(rows - len(refused), kept)
+        work.proved(self.step).add(Counts(rows, rows - len(refused), len(refused)))
 
     def _begin(self) -> None:
         if not self._begun:

@@ -293,6 +293,7 @@ class SourceLane(Lane):
         stamped = batch.with_envelope(stream=output, split=split, position=position, ingested=now)
         self._note_time(reading)
         work.of(self.step).rows_out += len(stamped)
+        work.proved(self.step).rows_out += len(stamped)
         self.chain.push(self.step, output, stamped, work)
 
     def _tell_end(self) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Rejected
 from dataflare_host.checkpoint import Letter
+from dataflare_pipeline.digest import MODULUS, digest
 
 if TYPE_CHECKING:
     from dataflare_pipeline.outlet import Outlet
@@ -36,12 +37,46 @@ class Counts:
 
 
 @dataclass
+class Sum:
+    """Rows, and the sum of their hashes mod 2^128."""
+
+    rows: int = 0
+    digest: int = 0
+
+    def add(self, rows: int, digest: int) -> None:
+        """Add rows with their digest."""
+        self.rows += rows
+        self.digest = (self.digest + digest) % MODULUS
+
+
+@dataclass
+class Sums:
+    """What the proof of no loss is made of: sums of edges as sent and as taken, of sinks, counts of operators."""
+
+    sent: dict[str, Sum] = field(default_factory=dict)
+    taken: dict[str, Sum] = field(default_factory=dict)
+    kept: dict[str, Sum] = field(default_factory=dict)
+    """By sink: what it did not refuse."""
+    steps: dict[str, Counts] = field(default_factory=dict)
+
+    def add(self, other: Sums) -> None:
+        """Add another's sums."""
+        for ours, theirs in ((self.sent, other.sent), (self.taken, other.taken), (self.kept, other.kept)):
+            for name, found in theirs.items():
+                ours.setdefault(name, Sum()).add(found.rows, found.digest)
+        for name, counts in other.steps.items():
+            self.steps.setdefault(name, Counts()).add(counts)
+
+
+@dataclass
 class Work:
     """The outcome of one batch (or timer, or flush) in a chain, before it is delivered."""
 
     outputs: list[tuple[Outlet, Batch]] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
     counts: dict[str, Counts] = field(default_factory=dict)
+    sums: Sums = field(default_factory=Sums)
+    _digests: dict[int, tuple[Batch, int]] = field(default_factory=dict)
 
     def of(self, step: str) -> Counts:
         """The counts of a step."""
@@ -49,6 +84,25 @@ class Work:
         if found is None:
             found = self.counts[step] = Counts()
         return found
+
+    def proved(self, step: str) -> Counts:
+        """The counts of an operator for the proof; several steps may have been compiled into one."""
+        return self.sums.steps.setdefault(step, Counts())
+
+    def sent(self, edge: str, batch: Batch) -> None:
+        """A batch leaves over an edge."""
+        self.sums.sent.setdefault(edge, Sum()).add(len(batch), self.digest(batch))
+
+    def taken(self, edge: str, rows: int, digest: int) -> None:
+        """Rows of an edge were worked on."""
+        self.sums.taken.setdefault(edge, Sum()).add(rows, digest)
+
+    def digest(self, batch: Batch) -> int:
+        """The digest of a batch, computed once however many edges it leaves over."""
+        found = self._digests.get(id(batch))
+        if found is None:
+            found = self._digests[id(batch)] = batch, digest(batch.arrow)
+        return found[1]
 
 
 @dataclass(frozen=True)
@@ -61,8 +115,8 @@ class Refusal:
     plugin: str
     keep: bool
 
-    def rows(self, work: Work, batch: Batch, rejected: Sequence[Rejected], input: str) -> None:
-        """Rows of a step's input that were refused."""
+    def rows(self, work: Work, batch: Batch, rejected: Sequence[Rejected], input: str) -> set[int]:
+        """Rows of a step's input that were refused: which they are, each counted once."""
         seen: set[int] = set()
         for entry in rejected:
             rows = [row for row in entry.rows.to_pylist() if row not in seen]
@@ -74,6 +128,7 @@ class Refusal:
                 continue
             work.of(self.step).rejected += len(rows)
             work.letters.append(self._letter(batch, rows, entry.code, entry.message, input))
+        return seen
 
     def raw(self, work: Work, code: str, message: str, data: bytes, place: Any, split: str) -> None:
         """Something that a source could not read as rows."""

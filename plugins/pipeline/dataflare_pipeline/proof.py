@@ -1,0 +1,161 @@
+"""The proof of no loss: sums of every edge, by both its ends, and what each step may make of its rows.
+
+A batch is hashed where it is sent. The sending side adds it up when the channel took it, the receiving side when it
+has worked on it, each into the epoch it is in: so a batch that is lost, doubled or put into another epoch shows. What
+a step takes, gives and refuses is held against its ``cardinality``. The sums go into the checkpoint; what does not add
+up within an epoch is named there for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from dataflare_host.checkpoint import Checkpoint, EdgeProof, Proof, SinkProof, StepProof
+from dataflare_host.plan import StepPlan
+from dataflare_pipeline.digest import MODULUS, algorithm
+from dataflare_pipeline.work import Counts, Sum, Sums
+
+Over = Literal["epoch", "all", "end"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that does not add up: at an edge or a step, what should be there, and what is."""
+
+    place: str
+    message: str
+    expected: int
+    found: int
+
+
+def operator_name(first: str, last: str) -> str:
+    """The name of an operator: its step, or the first and the last of those that were compiled into it."""
+    return last if first == last else f"{first}..{last}"
+
+
+def operator_of(step: StepPlan, first: str, cardinality: str, delays: bool) -> StepProof:
+    """What is fixed of an operator: nothing is counted yet."""
+    return StepProof(step.kind, first, step.name, cardinality, max(1, len(step.outputs)), delays)
+
+
+def joined(cardinalities: Iterable[str]) -> str:
+    """The cardinality of several steps behind one another."""
+    return max(cardinalities, key=("one", "filter", "any").index, default="one")
+
+
+def prove(before: Checkpoint, made: Checkpoint, sums: Iterable[Sums], operators: Mapping[str, StepProof]) -> Checkpoint:
+    """The checkpoint with the sums of its epoch added, and with the places that did not add up in it."""
+    total = Sums()
+    for each in sums:
+        total.add(each)
+    if not total.sent and not total.steps:
+        return made
+    old, edges = before.proof, dict(before.proofs)
+    if old.by != algorithm() or _shape(old.steps) != _shape(operators):
+        old = Proof(algorithm(), before.epoch, {**operators}, {}, old.differs)
+        edges = {}
+    epoch_edges = {edge: _edge(EdgeProof(), total, edge) for edge in {*total.sent, *total.taken}}
+    epoch_steps = {name: _step(found, total.steps.get(name)) for name, found in operators.items()}
+    wrong = {found.place: made.epoch for found in differences(epoch_edges, epoch_steps, "epoch")}
+    proof = replace(
+        old,
+        steps={name: _step(found, total.steps.get(name)) for name, found in old.steps.items()},
+        sinks={
+            name: _kept(old.sinks.get(name, SinkProof()), total.kept.get(name)) for name in {**old.sinks, **total.kept}
+        },
+        differs={**wrong, **old.differs},
+    )
+    edges = {edge: _edge(edges.get(edge, EdgeProof()), total, edge) for edge in {**edges, **epoch_edges}}
+    return replace(made, proofs=edges, proof=proof)
+
+
+def differences(edges: Mapping[str, EdgeProof], steps: Mapping[str, StepProof], over: Over) -> list[Difference]:
+    """What does not add up, over one epoch, over all so far, or over all now that the input was read and flushed."""
+    found = [wrong for edge, proof in sorted(edges.items()) for wrong in _over(edge, proof)]
+    for name, step in steps.items():
+        found += _into(name, step, steps, edges)
+        found += _within(name, step, over)
+        found += _out_of(name, step, steps, edges)
+    return found
+
+
+def source_of(edge: str) -> str:
+    """The step an edge comes from."""
+    return edge.partition("->")[0].rpartition(".")[0]
+
+
+def target_of(edge: str) -> str:
+    """The step an edge leads to."""
+    return edge.partition("->")[2].partition(".")[0]
+
+
+def _over(edge: str, proof: EdgeProof) -> Iterable[Difference]:
+    if proof.rows != proof.taken_rows:
+        message = f"{proof.rows} rows were sent over {edge}, {proof.taken_rows} were taken from it"
+        yield Difference(edge, message, proof.rows, proof.taken_rows)
+    elif proof.digest != proof.taken_digest:
+        message = f"the {proof.rows} rows sent over {edge} are not the {proof.taken_rows} that were taken from it"
+        yield Difference(edge, message, proof.rows, proof.taken_rows)
+
+
+def _into(name: str, step: StepProof, steps: Mapping[str, StepProof], edges: Mapping[str, EdgeProof]) -> Any:
+    if step.kind == "source":
+        return
+    came = sum(proof.taken_rows for edge, proof in edges.items() if target_of(edge) == step.first)
+    read = sum(other.read for other in steps.values() if other.first == step.first)
+    if came != read:
+        yield Difference(name, f"{came} rows came to `{name}`, it worked on {read}", came, read)
+
+
+def _within(name: str, step: StepProof, over: Over) -> Iterable[Difference]:
+    if step.kind == "source" or step.cardinality == "any" or (step.delays and over == "epoch"):
+        return
+    gave = step.written + step.refused
+    more = gave > step.read
+    fewer = gave < step.read and step.cardinality == "one" and (over == "end" or not step.delays)
+    if more or fewer:
+        refused = f" and refused {step.refused}" if step.refused else ""
+        message = f"`{name}` took {step.read} rows, gave {step.written}{refused}; its cardinality is {step.cardinality}"
+        yield Difference(name, message, step.read, gave)
+
+
+def _out_of(name: str, step: StepProof, steps: Mapping[str, StepProof], edges: Mapping[str, EdgeProof]) -> Any:
+    if step.outputs != 1:
+        return
+    written = sum(other.written for other in steps.values() if other.last == step.last)
+    for edge, proof in edges.items():
+        if source_of(edge) == step.last and proof.rows != written:
+            yield Difference(name, f"`{name}` gave {written} rows, {proof.rows} left over {edge}", written, proof.rows)
+
+
+def _shape(steps: Mapping[str, StepProof]) -> dict[str, StepProof]:
+    return {name: replace(step, read=0, written=0, refused=0) for name, step in steps.items()}
+
+
+def _step(step: StepProof, counts: Counts | None) -> StepProof:
+    if counts is None:
+        return step
+    refused = step.refused + counts.rejected
+    return replace(step, read=step.read + counts.rows_in, written=step.written + counts.rows_out, refused=refused)
+
+
+def _edge(proof: EdgeProof, total: Sums, edge: str) -> EdgeProof:
+    sent, taken = total.sent.get(edge, Sum()), total.taken.get(edge, Sum())
+    return EdgeProof(
+        proof.rows + sent.rows,
+        _added(proof.digest, sent.digest),
+        proof.taken_rows + taken.rows,
+        _added(proof.taken_digest, taken.digest),
+    )
+
+
+def _kept(proof: SinkProof, kept: Sum | None) -> SinkProof:
+    if kept is None:
+        return proof
+    return SinkProof(proof.rows + kept.rows, _added(proof.digest, kept.digest))
+
+
+def _added(digest: str, more: int) -> str:
+    return str((int(digest) + more) % MODULUS)
