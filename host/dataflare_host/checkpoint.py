@@ -28,7 +28,8 @@ class SplitState:
 class EdgeProof:
     """Rows that passed an edge since the proof began, and the sum of their hashes mod 2^128 (never XOR).
 
-    ``rows`` and ``digest`` as the sending side counted them, the others as the receiving side did.
+    ``rows`` and ``digest`` as the sending side counted them, the others as the receiving side did. An empty digest:
+    the rows go by a plain call within a lane, and are only counted.
     """
 
     rows: int = 0

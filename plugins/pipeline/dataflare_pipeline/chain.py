@@ -41,8 +41,8 @@ class Chain:
         for outlet in route.outlets:
             work.outputs.append((outlet, batch))
         if route.next is not None:
-            work.sent(route.edge, batch)
+            work.sent(route.edge, len(batch), None)
             outputs = route.next.process(batch, route.input, work)
-            work.taken(route.edge, len(batch), work.digest(batch))
+            work.taken(route.edge, len(batch), None)
             for name, made in outputs:
                 self.push(route.next.step, name, made, work)

@@ -64,33 +64,38 @@ def _hashed(column: pa.Array, name: str) -> pl.Series | None:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    """The column without dictionaries, in types that Polars hashes; other values as text."""
+    """The column in types that Polars hashes as they are: no dictionaries, views of text; other values as text."""
     import pyarrow as pa
 
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    plain = _without_dictionaries(column.type)
-    if plain != column.type:
-        column = column.cast(plain)
-    return (
-        column
-        if _hashable(plain)
-        else pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
-    )
+    # Not in one step: pyarrow casts no dictionary to views.
+    for views in (False, True):
+        kind = _plain_type(column.type, views)
+        if kind != column.type:
+            column = column.cast(kind)
+    if _hashable(column.type):
+        return column
+    return pa.array([None if value is None else repr(value) for value in column.to_pylist()], pa.string())
 
 
 @lru_cache(256)
-def _without_dictionaries(kind: pa.DataType) -> pa.DataType:
+def _plain_type(kind: pa.DataType, views: bool) -> pa.DataType:
+    """Without dictionaries; with ``views`` of text and binary, which pyarrow makes faster than Polars does."""
     import pyarrow as pa
     from pyarrow import types as is_
 
     if is_.is_dictionary(kind):
-        return _without_dictionaries(kind.value_type)
+        return _plain_type(kind.value_type, views)
+    if views and (is_.is_string(kind) or is_.is_large_string(kind)):
+        return pa.string_view()
+    if views and (is_.is_binary(kind) or is_.is_large_binary(kind)):
+        return pa.binary_view()
     if is_.is_struct(kind):
-        return pa.struct([field.with_type(_without_dictionaries(field.type)) for field in kind])
+        return pa.struct([field.with_type(_plain_type(field.type, views)) for field in kind])
     if is_.is_list(kind) or is_.is_large_list(kind):
-        inner = kind.value_field.with_type(_without_dictionaries(kind.value_type))
-        return pa.list_(inner) if is_.is_list(kind) else pa.large_list(inner)
+        inner = kind.value_field.with_type(_plain_type(kind.value_type, views))
+        return pa.large_list(inner) if views or is_.is_large_list(kind) else pa.list_(inner)
     return kind
 
 
@@ -100,12 +105,11 @@ def _hashable(kind: pa.DataType) -> bool:
 
     if is_.is_struct(kind):
         return all(_hashable(field.type) for field in kind)
-    if is_.is_list(kind) or is_.is_large_list(kind):
+    if is_.is_large_list(kind):
         return _hashable(kind.value_type)
     return bool(
         (is_.is_integer(kind) or is_.is_boolean(kind) or is_.is_float32(kind) or is_.is_float64(kind))
-        or (is_.is_string(kind) or is_.is_large_string(kind) or is_.is_string_view(kind))
-        or (is_.is_binary(kind) or is_.is_large_binary(kind) or is_.is_binary_view(kind))
+        or (is_.is_string_view(kind) or is_.is_binary_view(kind))
         or (is_.is_timestamp(kind) or is_.is_date32(kind) or is_.is_duration(kind) or is_.is_time64(kind))
         or is_.is_decimal128(kind)
     )

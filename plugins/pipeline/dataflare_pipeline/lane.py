@@ -159,7 +159,7 @@ class Lane(threading.Thread):
         """What leaves, counted as a whole; a part that goes elsewhere than the rest is summed up by itself."""
         parcels = []
         for outlet, batch in work.outputs:
-            work.sent(outlet.edge, batch)
+            work.sent(outlet.edge, len(batch), work.digest(batch))
             parcels += [(port, Parcel(part, work.digest(part))) for port, part in outlet.spread(batch)]
         return parcels
 

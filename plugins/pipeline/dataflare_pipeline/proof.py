@@ -1,6 +1,6 @@
 """The proof of no loss: sums of every edge, by both its ends, and what each step may make of its rows.
 
-A batch is hashed where it is sent. The sending side adds it up when the channel took it, the receiving side when it
+A batch is hashed where it leaves its lane; within a lane, where steps call one another, rows are only counted. The sending side adds it up when the channel took it, the receiving side when it
 has worked on it, each into the epoch it is in: so a batch that is lost, doubled or put into another epoch shows. What
 a step takes, gives and refuses is held against its ``cardinality``. The sums go into the checkpoint; what does not add
 up within an epoch is named there for good.
@@ -17,6 +17,8 @@ from dataflare_host.plan import StepPlan
 from dataflare_pipeline.digest import MODULUS, algorithm
 from dataflare_pipeline.work import Counts, Sum, Sums
 
+COUNTED = ""
+"""Stands for the digest of an edge whose rows are only counted."""
 Over = Literal["epoch", "all", "end"]
 
 
@@ -53,7 +55,7 @@ def prove(before: Checkpoint, made: Checkpoint, sums: Iterable[Sums], operators:
     if not total.sent and not total.steps:
         return made
     old, edges = before.proof, dict(before.proofs)
-    if old.by != algorithm() or _shape(old.steps) != _shape(operators):
+    if old.by != algorithm() or _shape(old.steps) != _shape(operators) or _other_edges(edges, total):
         old = Proof(algorithm(), before.epoch, {**operators}, {}, old.differs)
         edges = {}
     epoch_edges = {edge: _edge(EdgeProof(), total, edge) for edge in {*total.sent, *total.taken}}
@@ -130,6 +132,13 @@ def _out_of(name: str, step: StepProof, steps: Mapping[str, StepProof], edges: M
             yield Difference(name, f"`{name}` gave {written} rows, {proof.rows} left over {edge}", written, proof.rows)
 
 
+def _other_edges(edges: Mapping[str, EdgeProof], total: Sums) -> bool:
+    """Is an edge summed up now that was only counted before, or the other way round?"""
+    return any(
+        (edges[edge].digest == COUNTED) != (sent.digest is None) for edge, sent in total.sent.items() if edge in edges
+    )
+
+
 def _shape(steps: Mapping[str, StepProof]) -> dict[str, StepProof]:
     return {name: replace(step, read=0, written=0, refused=0) for name, step in steps.items()}
 
@@ -143,6 +152,8 @@ def _step(step: StepProof, counts: Counts | None) -> StepProof:
 
 def _edge(proof: EdgeProof, total: Sums, edge: str) -> EdgeProof:
     sent, taken = total.sent.get(edge, Sum()), total.taken.get(edge, Sum())
+    if sent.digest is None or taken.digest is None:
+        sent, taken = Sum(sent.rows, None), Sum(taken.rows, None)
     return EdgeProof(
         proof.rows + sent.rows,
         _added(proof.digest, sent.digest),
@@ -157,5 +168,5 @@ def _kept(proof: SinkProof, kept: Sum | None) -> SinkProof:
     return SinkProof(proof.rows + kept.rows, _added(proof.digest, kept.digest))
 
 
-def _added(digest: str, more: int) -> str:
-    return str((int(digest) + more) % MODULUS)
+def _added(digest: str, more: int | None) -> str:
+    return COUNTED if more is None or digest == COUNTED else str((int(digest) + more) % MODULUS)

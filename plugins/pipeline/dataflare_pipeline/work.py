@@ -38,15 +38,15 @@ class Counts:
 
 @dataclass
 class Sum:
-    """Rows, and the sum of their hashes mod 2^128."""
+    """Rows, and the sum of their hashes mod 2^128; None: they are only counted."""
 
     rows: int = 0
-    digest: int = 0
+    digest: int | None = 0
 
-    def add(self, rows: int, digest: int) -> None:
+    def add(self, rows: int, digest: int | None) -> None:
         """Add rows with their digest."""
         self.rows += rows
-        self.digest = (self.digest + digest) % MODULUS
+        self.digest = None if digest is None or self.digest is None else (self.digest + digest) % MODULUS
 
 
 @dataclass
@@ -89,11 +89,11 @@ class Work:
         """The counts of an operator for the proof; several steps may have been compiled into one."""
         return self.sums.steps.setdefault(step, Counts())
 
-    def sent(self, edge: str, batch: Batch) -> None:
-        """A batch leaves over an edge."""
-        self.sums.sent.setdefault(edge, Sum()).add(len(batch), self.digest(batch))
+    def sent(self, edge: str, rows: int, digest: int | None) -> None:
+        """Rows leave over an edge; without a digest where they go by a plain call, with nothing in between."""
+        self.sums.sent.setdefault(edge, Sum()).add(rows, digest)
 
-    def taken(self, edge: str, rows: int, digest: int) -> None:
+    def taken(self, edge: str, rows: int, digest: int | None) -> None:
         """Rows of an edge were worked on."""
         self.sums.taken.setdefault(edge, Sum()).add(rows, digest)
 
