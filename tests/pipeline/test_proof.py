@@ -10,7 +10,7 @@ import pytest
 
 from dataflare import Batch, Columns, Out, Processor, State, processor, sink, source
 from dataflare.state import state
-from dataflare_host import Flow
+from dataflare_flow import Flow
 from dataflare_host.checkpoint import Checkpoint
 from dataflare_host.kinds import Outcome, Store
 from dataflare_pipeline.proof import differences

@@ -1,9 +1,10 @@
 """The proof of no loss: sums of every edge, by both its ends, and what each step may make of its rows.
 
-A batch is hashed where it leaves its lane; within a lane, where steps call one another, rows are only counted. The sending side adds it up when the channel took it, the receiving side when it
-has worked on it, each into the epoch it is in: so a batch that is lost, doubled or put into another epoch shows. What
-a step takes, gives and refuses is held against its ``cardinality``. The sums go into the checkpoint; what does not add
-up within an epoch is named there for good.
+A batch is hashed where it leaves its lane; within a lane, where steps call one another, rows are only counted. The
+sending side adds it up when the channel took it, the receiving side when it has worked on it, each into the epoch it is
+in: so a batch that is lost, doubled or put into another epoch shows. What a step takes, gives and refuses is held
+against its ``cardinality``. The sums go into the checkpoint; what does not add up within an epoch is named there for
+good.
 """
 
 from __future__ import annotations
