@@ -46,6 +46,7 @@ def _component(entry: Any) -> Iterator[str]:
     if declared and entry.kind in ("source", "processor", "sink", "store", "mode"):
         yield "Declares " + ", ".join(declared) + "."
     if entry.kind == "command":
+        yield from _own_options(made)
         yield from _table("argument", input_fields_of(made))
         options = {f"--{name.strip('_')}": field for name, field in fields_of(made).items()}
         yield from _table("option", options)
@@ -53,6 +54,15 @@ def _component(entry: Any) -> Iterator[str]:
     if entry.kind == "tool":
         yield from _table("input", input_fields_of(made))
     yield from _table("field", fields_of(made))
+
+
+def _own_options(made: Any) -> Iterator[str]:
+    """The options of a command that has a line of its own."""
+    if made.line is None:
+        return
+    options = [option for option in made.line.params if option.param_type_name == "option"]
+    rows = [f"| `{' '.join(option.opts)}` | {option.help or ''} |" for option in options]
+    yield "\n".join(["| option | |", "|---|---|", *rows])
 
 
 def _value(value: Any) -> str:

@@ -293,6 +293,9 @@ class Command(Component, kind="command", abilities={"group": None}):
     configuration, are options.
     """
 
+    line: ClassVar[Any] = None
+    """A ``click.Command`` in place of those and of ``call``, for what they cannot say."""
+
     def call(self, *args: Any, **given: Any) -> Any:
         """``(host, …)`` → a JSON answer. One with ``"ok": false`` makes the exit code 1."""
         raise NotImplementedError

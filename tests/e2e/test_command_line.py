@@ -69,14 +69,14 @@ def test_with_json_a_mistake_is_json_too(say: Callable) -> None:
 
 
 def broken_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataflare_host.cli import running
+    from dataflare_host.cli import contributed
 
     @click.command()
     @click.option("--json", is_flag=True)
     def broken(json: bool) -> None:
         raise RuntimeError("the roof fell in")
 
-    monkeypatch.setattr(running, "validate", broken)
+    monkeypatch.setattr(contributed, "command", lambda name: broken)
 
 
 def test_what_nobody_expected_is_one_line_and_a_file(say: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

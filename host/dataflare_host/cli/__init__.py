@@ -1,6 +1,6 @@
 """The command line: ``dataflare COMMAND``.
 
-A command's module is imported when the command is used; plugins add commands by their manifests alone.
+Every command is a plugin's: known by the manifests, imported when it is used.
 Exit codes: 0 done, 1 failed, 2 the flow, the configuration or the command line is wrong.
 """
 
@@ -20,7 +20,6 @@ Every command takes --json: one JSON document on stdout, everything else on stde
 
 Shell completion: eval "$(_DATAFLARE_COMPLETE=bash_source dataflare)" (or zsh_source, fish_source).
 """
-RUNNING = "dataflare_host.cli.running"
 
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
@@ -32,13 +31,6 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
 
 
 root = LazyGroup(
-    {
-        "run": (f"{RUNNING}:run", "Run a flow until its input ends or it is stopped."),
-        "validate": (f"{RUNNING}:validate", "Say everything that is wrong with a flow file."),
-        "flow.status": (f"{RUNNING}:status", "What a running flow is doing."),
-        "flow.stop": (f"{RUNNING}:stop", "Stop a flow at a barrier; it can go on later."),
-        "flow.drain": (f"{RUNNING}:drain", "Stop a flow once all it has read is committed."),
-    },
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )

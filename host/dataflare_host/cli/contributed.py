@@ -48,7 +48,9 @@ def command(name: str) -> click.Command | None:
         raise ConfigError.of("plugin.command_conflict", f"{who} both have a command `{name}`", fix=fix)
     if not entries:
         return None
-    component = entries[0].load()
+    component = cast("type[Command]", entries[0].load())
+    if component.line is not None:
+        return cast(click.Command, component.line)
     made = click.Command(
         name.rpartition(".")[2],
         params=_all_parameters(component),

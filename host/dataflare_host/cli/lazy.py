@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dataflare_host.cli.process import starting
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-Located = tuple[str, str]
-"""Where a command is (``module:object``), and its help line."""
-
 
 class LazyGroup(click.Group):
-    """The host's commands, by dotted name (``flow.stop``), and those that plugins add.
+    """The commands whose dotted names (``flow.stop``) begin with ``prefix``."""
 
-    What the host has under a name wins over a plugin. ``prefix``: this is the group of the names that begin so.
-    """
-
-    def __init__(self, own: Mapping[str, Located], prefix: str = "", **options: Any) -> None:
+    def __init__(self, prefix: str = "", **options: Any) -> None:
         super().__init__(no_args_is_help=False, **options)
-        self.own = own
         self.prefix = prefix
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -33,11 +26,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The command of this name, imported now."""
         whole = f"{self.prefix}{name}"
-        if whole in self.own:
-            module, _, attribute = self.own[whole][0].partition(":")
-            found: click.Command = getattr(importlib.import_module(module), attribute)
-            return found
-        group = LazyGroup(self.own, f"{whole}.", name=name)
+        group = LazyGroup(f"{whole}.", name=name)
         if members := group.list_commands(ctx):
             group.help = _group_help(members)
             return group
@@ -62,7 +51,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds the command; an unknown one is refused with the nearest name."""
         name, *rest = args
-        found = self.get_command(ctx, name)
+        with starting():
+            found = self.get_command(ctx, name)
         if found is None and not ctx.resilient_parsing:
             from dataflare.declare import nearest
 
@@ -74,10 +64,9 @@ class LazyGroup(click.Group):
         """The commands of this group, and the groups in it, with their help lines."""
         from dataflare_host.cli import contributed
 
-        known = contributed.summaries() | {name: text for name, (_, text) in self.own.items()}
         found: dict[str, str] = {}
         groups: dict[str, list[str]] = {}
-        for name, text in known.items():
+        for name, text in contributed.summaries().items():
             head, dot, rest = name.removeprefix(self.prefix).partition(".")
             if name.startswith(self.prefix) and dot:
                 groups.setdefault(head, []).append(rest)

@@ -1,4 +1,4 @@
-"""``check``, ``plan`` and ``explain``: looking at a flow without running it."""
+"""``validate``, ``check``, ``plan`` and ``explain``: looking at a flow without running it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dataflare import Command, ConfigError, command, field
 from dataflare_host.cli.output import show_warnings
+from dataflare_host.cli.process import starting
 from dataflare_host.plan import Plan
 
 Json = Any
@@ -15,23 +16,35 @@ Format = Literal["text", "mermaid", "svg", "json"]
 _OF_SUFFIX: dict[str, Format] = {".json": "json", ".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid"}
 
 
-class Check(Command, name="check"):
+class Validate(Command, name="validate"):
+    """Say everything that is wrong with a flow file.
+
+    Each mistake comes with its line, cause and fix. Exit code: 0 nothing is wrong, 2 something is.
+    """
+
+    _tries = False
+
+    def call(self, host: Any, flow: Path) -> Json:
+        """Plans; warnings go to stderr. Raises ConfigError with every problem."""
+        with starting():
+            plan = host.plan(flow, check=self._tries)
+        warnings = plan.options.get("warnings", [])
+        show_warnings(warnings)
+        told = {"ok": True, "flow": plan.name, "file": str(flow), "errors": [], "warnings": warnings}
+        return {**told, "steps": len(plan.steps), "guarantee": plan.guarantee.effective}
+
+    def show(self, answer: Json) -> str:
+        """One line."""
+        return f"{answer['file']}: ok, {answer['steps']} steps, {answer['guarantee']}"
+
+
+class Check(Validate, name="check"):
     """Validate a flow, then ask its components to try their connections.
 
     Rights, files and addresses are looked at, nothing is read or written. Exit code: 0 nothing is wrong, else 2.
     """
 
-    def call(self, host: Any, flow: Path) -> Json:
-        """Plans with ``check``. Raises ConfigError with every problem."""
-        plan = host.plan(flow, check=True)
-        warnings = plan.options.get("warnings", [])
-        told = {"ok": True, "flow": plan.name, "file": str(flow), "errors": [], "warnings": warnings}
-        return {**told, "steps": len(plan.steps), "guarantee": plan.guarantee.effective}
-
-    def show(self, answer: Json) -> str:
-        """One line; warnings go to stderr."""
-        show_warnings(answer["warnings"])
-        return f"{answer['file']}: ok, {answer['steps']} steps, {answer['guarantee']}"
+    _tries = True
 
 
 class Draw(Command, name="plan"):

@@ -1,4 +1,4 @@
-"""``run``, ``validate``, and ``flow status | stop | drain``: running flows, from within and from outside."""
+"""``run``: a flow in this process, its progress, and what came of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from dataflare import Command
 from dataflare.errors import DataflareError
 from dataflare_host.cli.errors import FAILED, WRONG, exit_code, problems_of
-from dataflare_host.cli.output import as_text, duration, emit, json_option, show_problems, show_warnings, tell
+from dataflare_host.cli.output import duration, emit, json_option, show_problems, show_warnings, tell
 from dataflare_host.cli.process import starting, the_host
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from dataflare_host.plan import Plan
 
 LEVELS = ("debug", "info", "warning", "error")
-flow_file = click.argument("flow", type=click.Path(path_type=Path))
 
 
-class _Run(click.Command):
+class _Line(click.Command):
     """With ``--json`` a wrong command line, too, is answered in the form of a run."""
 
     def make_context(self, info_name: str | None, args: list[str], *more: Any, **extra: Any) -> click.Context:
@@ -40,8 +40,8 @@ class _Run(click.Command):
             raise click.exceptions.Exit(WRONG) from error
 
 
-@click.command(name="run", cls=_Run)
-@flow_file
+@click.command(name="run", cls=_Line)
+@click.argument("flow", type=click.Path(path_type=Path))
 @click.option("--mode", metavar="MODE", help="The mode to run in, in place of the flow's.")
 @click.option("--guarantee", metavar="LEVEL", help="The guarantee to demand, in place of the flow's.")
 @click.option("--from-start", is_flag=True, help="Forget the state and begin again.")
@@ -94,26 +94,14 @@ def run(
     return FAILED if outcome.status == "failed" else 0
 
 
-@click.command(name="validate")
-@flow_file
-@json_option
-def validate(flow: Path, as_json: bool) -> None:
-    """Say everything that is wrong with a flow file: each mistake with its line, cause and fix.
+class Run(Command, name="run"):
+    """Run a flow until its input ends or it is stopped."""
 
-    Exit code: 0 nothing is wrong, 2 something is.
-    """
-    with starting():
-        plan = the_host().plan(flow)
-    warnings = plan.options.get("warnings", [])
-    show_warnings(warnings)
-    if as_json:
-        emit({"ok": True, "flow": plan.name, "file": str(flow), "errors": [], "warnings": warnings})
-    else:
-        click.echo(f"{flow}: ok, {len(plan.steps)} steps, {plan.guarantee.effective}")
+    line = run
 
 
 def _run(plan: Plan, quiet: bool) -> Outcome:
-    from dataflare_host.cli.progress import Display
+    from dataflare_commands.progress import Display
     from dataflare_host.run import run_plan
 
     host = the_host()
@@ -224,54 +212,3 @@ def _log_to_stderr(level: str) -> None:
     handler = _Stderr()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-@click.command(name="status")
-@flow_file
-@json_option
-def status(flow: Path, as_json: bool) -> None:
-    """What a running flow is doing: rows, rates, queues, lag. Exit code 2 where it does not run."""
-    answer = the_host().command(str(flow), "status", {})
-    if as_json:
-        emit(answer)
-    else:
-        click.echo(as_text({name: value for name, value in answer.items() if name != "steps"}))
-        click.echo(as_text([{"step": name, **counts} for name, counts in answer.get("steps", {}).items()]))
-
-
-@click.command(name="stop")
-@flow_file
-@click.option("--now", is_flag=True, help="Leave at once: the epoch in flight is read again by the next run.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it ended; 0: none.")
-@json_option
-def stop(flow: Path, now: bool, timeout: float, as_json: bool) -> int:
-    """Stop a flow at a barrier; the next run goes on from there."""
-    return _end(flow, "abort" if now else "stop", {}, timeout, as_json)
-
-
-@click.command(name="drain")
-@flow_file
-@click.option("--final", is_flag=True, help="Treat the input as ended: flush windows, finish the flow.")
-@click.option("--timeout", type=float, default=60.0, show_default=True, help="Seconds to wait until it ended; 0: none.")
-@json_option
-def drain(flow: Path, final: bool, timeout: float, as_json: bool) -> int:
-    """Stop a flow once all it has read is committed."""
-    return _end(flow, "drain", {"final": final}, timeout, as_json)
-
-
-def _end(flow: Path, command: str, args: dict[str, Any], timeout: float, as_json: bool) -> int:
-    host = the_host()
-    with host.runner(flow) as line:
-        answer = host.change(f"flow.{command}", str(flow), lambda: line.ask(command, args))
-        ended: dict[str, Any] | None = None
-        if timeout > 0:
-            try:
-                ended = line.wait(timeout)
-            except TimeoutError:
-                tell(f"{line.hello['flow']} takes longer than {timeout:g} s; it is still stopping")
-        document = {"flow": line.hello["flow"], "pid": line.hello["pid"], "answer": answer, "ended": ended}
-    if as_json:
-        emit(document)
-    elif ended is not None:
-        click.echo(f"{document['flow']}  {ended.get('status', 'gone')}  at epoch {ended.get('epoch', '?')}")
-    return FAILED if ended is None and timeout > 0 else 0
