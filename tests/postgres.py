@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -53,6 +53,14 @@ class Postgres:
         with psycopg.connect(self.dsn(), autocommit=True) as connection:
             connection.execute(f'create database "{database}"'.encode())
         return self.dsn(database)
+
+    def database(self, name: str) -> str:
+        """The address of the database of that name, made by the first who asks."""
+        import psycopg
+
+        with suppress(psycopg.errors.DuplicateDatabase):
+            return self.create(name)
+        return self.dsn(name)
 
     def close(self) -> None:
         """Stop the server, if it runs, and remove its folder."""

@@ -116,12 +116,15 @@ class Host:
         return self._problems("check_plan", plan=plan, principal=self.principal)
 
     def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
-        """A configured instance of a component; ``./file.py/name`` starts at ``base``. Raises ConfigError."""
+        """A configured instance of a component; ``./file.py/name`` starts at ``base``. Secrets are put in their place.
+
+        Raises ConfigError.
+        """
         entry = self.table().find(kind, uses, base)
         made = entry.load()
         if made.spec.deprecated:
             _log.warning("`%s` is deprecated: %s", uses, made.spec.deprecated)
-        component = made(**config)
+        component = made(**self._with_secrets(config, entry.uses))
         self._bind(component, base)
         return component
 
@@ -325,6 +328,19 @@ class Host:
                     store: Any = self.component(given["uses"], given.get("with", {}), "secrets")
                     self._secret_stores.append(store)
             return next(iter(self._secret_stores), None)
+
+    def _with_secrets(self, value: Any, owner: str) -> Any:
+        """The configuration with the values of secrets where their references stand."""
+        if isinstance(value, Mapping):
+            return {key: self._with_secrets(item, owner) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._with_secrets(item, owner) for item in value]
+        if not isinstance(value, str) or not value.startswith("${secret:"):
+            return value
+        from dataflare.types import Secret
+
+        name = Secret(value).reference
+        return value if name is None else self._as_secret(name, owner)
 
     def _as_secret(self, name: str, step: str) -> Any:
         from dataflare.types import Secret

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import postgres as pg
 import pytest
 
 from dataflare.context import Context
@@ -16,6 +18,8 @@ from dataflare_host import Host
 from dataflare_host.checkpoint import Checkpoint, Letter, SplitState, StateChange
 from dataflare_host.kinds import Store
 
+KINDS = ["memory", "file", "sqlite", "postgres"]
+SERVERS: list[pg.Postgres] = []
 KEY = "DATAFLARE_STATE_TEST_KEY"
 os.environ[KEY] = base64.b64encode(bytes(range(32))).decode()
 LAYERS = [{"uses": "state/zstd"}, {"uses": "state/aes-gcm", "with": {"keyring": {
@@ -28,21 +32,35 @@ def host() -> Host:
     return Host.start()
 
 
+def config_of(kind: str, base: Path) -> dict[str, Any]:
+    """The configuration of a store of that kind: for PostgreSQL, a database for each ``base``."""
+    if not kind.endswith("postgres"):
+        return {}
+    return {"dsn": SERVERS[-1].database("d" + hashlib.sha256(str(base).encode()).hexdigest()[:40])}
+
+
 def open_store(kind: str, base: Path, **config: Any) -> Store:
     """An open store of that kind under ``base``; two of the same kind and base share what they keep.
 
     ``sealed-sqlite`` is SQLite under layers that compress and encrypt.
     """
     sealed, _, below = kind.rpartition("-")
-    state = {"uses": f"state/{below}", "with": config, "layers": LAYERS if sealed else []}
-    store = host().store(state, base)
+    given = {**config_of(kind, base), **config}
+    store = host().store({"uses": f"state/{below}", "with": given, "layers": LAYERS if sealed else []}, base)
     store.open(Context(base=base))
     return store
 
 
-@pytest.fixture(params=["memory", "file", "sqlite", "sealed-memory", "sealed-file", "sealed-sqlite"])
-def kind(request: pytest.FixtureRequest) -> str:
+def kind_of(request: pytest.FixtureRequest) -> str:
+    """A parameter that names a store; a server is started for the one that needs it."""
+    if request.param.endswith("postgres"):
+        SERVERS.append(request.getfixturevalue("postgres_server"))
     return str(request.param)
+
+
+@pytest.fixture(params=[*KINDS, *(f"sealed-{kind}" for kind in KINDS)])
+def kind(request: pytest.FixtureRequest) -> str:
+    return kind_of(request)
 
 
 @pytest.fixture

@@ -1,12 +1,13 @@
 """Run by test_crash.py: takes the lease and commits until it dies or is fenced.
 
-``python racer.py KIND FOLDER NAME``: waits for a line with the newest token, takes the lease once (prints
+``python racer.py KIND FOLDER NAME CONFIG``: waits for a line with the newest token, takes the lease once (prints
 ``lease TOKEN`` or ``fenced``), then, after another line, commits epoch after epoch, each with keys and a letter, and
 prints each number once it is committed.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,8 @@ from dataflare.errors import Fenced
 from dataflare_host.checkpoint import Changes, Checkpoint, Letter, StateChange
 
 
-def main(kind: str, folder: Path, name: str) -> None:
-    store = getattr(import_module(f"dataflare_state.{kind}"), kind.capitalize())()
+def main(kind: str, folder: Path, name: str, config: str) -> None:
+    store = getattr(import_module(f"dataflare_state.{kind}"), kind.capitalize())(**json.loads(config))
     store.open(Context(base=folder))
     print("ready", flush=True)
     above = int(sys.stdin.readline())
@@ -46,4 +47,4 @@ def main(kind: str, folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])
+    main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])

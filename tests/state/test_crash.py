@@ -18,15 +18,15 @@ import pytest
 from dataflare.errors import Fenced
 from dataflare_host.checkpoint import Changes
 
-from .conftest import change, checkpoint, held, letter, open_store
+from .conftest import change, checkpoint, config_of, held, kind_of, letter, open_store
 
 HERE = Path(__file__).parent
 Process = subprocess.Popen[str]
 
 
-@pytest.fixture(params=["file", "sqlite"])
+@pytest.fixture(params=["file", "sqlite", "postgres"])
 def durable(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+    return kind_of(request)
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def processes() -> Iterator[list[Process]]:
 
 def racer(processes: list[Process], kind: str, folder: Path, name: str, dies_at: str = "") -> Process:
     process = subprocess.Popen(
-        [sys.executable, HERE / "racer.py", kind, folder, name],
+        [sys.executable, HERE / "racer.py", kind, folder, name, json.dumps(config_of(kind, folder))],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -145,12 +145,7 @@ def _translated(path: Path, error: sqlite3.Error) -> StateError:
     if name == "SQLITE_NOTADB":
         return problems.foreign(path, cause)
     if name.startswith("SQLITE_CORRUPT"):
-        return StateError.of(
-            "state.corrupt",
-            f"{path} is damaged",
-            cause=cause,
-            fix="bring the file back from a backup, or move it away to begin anew",
-        )
+        return problems.damaged(path, cause)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return problems.unwritable(path, cause)
     return problems.unreadable(path, cause)

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from dataflare_host.checkpoint import Checkpoint
+from dataflare_state import problems
 
 LARGE = 4096
 """Snapshots of at least this many characters stand apart."""
@@ -34,6 +35,23 @@ def checkpoint(body: str, apart: dict[str, str]) -> Checkpoint | None:
                     return None
                 lanes[lane] = apart[data]
     return Checkpoint.from_json(value)
+
+
+def unsealed(of: tuple[str, str, int], body: str, seal: str, apart: dict[str, str]) -> tuple[Checkpoint | None, str]:
+    """The checkpoint of (flow, region, epoch) as it is kept, or None and what is damaged of it.
+
+    Raises StateError for a newer format.
+    """
+    flow, _, epoch = of
+    if digest(*of, body) != seal:
+        return None, f"the checkpoint of epoch {epoch}"
+    if any(digest_of(data) != told for told, data in apart.items()):
+        return None, f"a snapshot of epoch {epoch}"
+    try:
+        found = checkpoint(body, apart)
+    except ValueError as error:
+        raise problems.newer_checkpoint(flow, error) from error
+    return found, "" if found else f"a snapshot of epoch {epoch} is missing"
 
 
 def digest(flow: str, region: str, epoch: int, body: str) -> str:

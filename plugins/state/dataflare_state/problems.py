@@ -83,7 +83,7 @@ def newer_checkpoint(flow: str, error: ValueError) -> StateError:
     )
 
 
-def newer_store(path: Path, found: object, known: int) -> StateError:
+def newer_store(path: Path | str, found: object, known: int) -> StateError:
     """A store whose layout is of a newer version."""
     return StateError.of(
         "state.newer_schema",
@@ -92,7 +92,7 @@ def newer_store(path: Path, found: object, known: int) -> StateError:
     )
 
 
-def foreign(path: Path, cause: str) -> StateError:
+def foreign(path: Path | str, cause: str) -> StateError:
     """Something that is not ours lies at the path."""
     return StateError.of(
         "state.not_a_store",
@@ -102,7 +102,7 @@ def foreign(path: Path, cause: str) -> StateError:
     )
 
 
-def disk_full(path: Path, cause: str) -> StateError:
+def disk_full(path: Path | str, cause: str) -> StateError:
     """No room; what was committed before still holds."""
     return StateError.of(
         "state.disk_full",
@@ -112,7 +112,7 @@ def disk_full(path: Path, cause: str) -> StateError:
     )
 
 
-def unwritable(path: Path, cause: str) -> StateError:
+def unwritable(path: Path | str, cause: str) -> StateError:
     """The folder or the file may not be written."""
     return StateError.of(
         "state.unwritable",
@@ -122,7 +122,7 @@ def unwritable(path: Path, cause: str) -> StateError:
     )
 
 
-def unreadable(path: Path, cause: str) -> StateError:
+def unreadable(path: Path | str, cause: str) -> StateError:
     """The store cannot be opened or read."""
     return StateError.of(
         "state.unreadable",
@@ -132,7 +132,57 @@ def unreadable(path: Path, cause: str) -> StateError:
     )
 
 
-def of_os(path: Path, error: OSError) -> StateError:
+def held(place: str, cause: str) -> StateError:
+    """Another session holds what this one needs."""
+    return StateError.of(
+        "state.locked",
+        f"{place} is locked by another session",
+        cause=cause,
+        fix="wait until the other session has ended, or end it (`pg_stat_activity` shows it); then run again",
+    )
+
+
+def too_slow(place: str, cause: str) -> StateError:
+    """The server was asked to give up a statement that took too long."""
+    return StateError.of(
+        "state.timeout",
+        f"{place} did not answer in time",
+        cause=cause,
+        fix="see what keeps the server busy, or raise `statement_timeout`; the flow goes on from its last epoch",
+    )
+
+
+def unreachable(place: str, cause: str) -> StateError:
+    """No connection to the server, or not any more."""
+    return StateError.of(
+        "state.unreachable",
+        f"{place} cannot be reached",
+        cause=cause,
+        fix="see whether the server runs and lets this user in; then run again: the flow goes on from its last epoch",
+    )
+
+
+def refused(place: str, cause: str) -> StateError:
+    """The server did not do what it was asked for."""
+    return StateError.of(
+        "state.unreadable",
+        f"{place} cannot be read or written",
+        cause=cause,
+        fix="see the server's log; if the tables were changed by hand, bring them back from a backup",
+    )
+
+
+def damaged(place: Path | str, cause: str) -> StateError:
+    """The database itself is damaged."""
+    return StateError.of(
+        "state.corrupt",
+        f"{place} is damaged",
+        cause=cause,
+        fix="bring it back from a backup, or move it away to begin anew",
+    )
+
+
+def of_os(path: Path | str, error: OSError) -> StateError:
     """What the operating system refused."""
     cause = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
     if error.errno in FULL:

@@ -106,17 +106,8 @@ class Sqlite(Store, name="sqlite"):
                 "where flow = ? and region = ? and epoch = ?",
                 (flow, region, epoch),
             ).fetchall()
-        if packing.digest(flow, region, epoch, row[0]) != row[1]:
-            return None, f"the checkpoint of epoch {epoch}"
-        if any(packing.digest_of(data) != digest for digest, data in blobs):
-            return None, f"a snapshot of epoch {epoch}"
-        try:
-            checkpoint = packing.checkpoint(row[0], dict(blobs))
-        except ValueError as error:
-            raise problems.newer_checkpoint(flow, error) from error
-        if checkpoint is None:
-            return None, f"a snapshot of epoch {epoch} is missing"
-        return replace(checkpoint, settled=bool(row[2])), ""
+        found, damage = packing.unsealed((flow, region, epoch), row[0], row[1], dict(blobs))
+        return found and replace(found, settled=bool(row[2])), damage
 
     def _intact(self, flow: str, region: str, below: int) -> int | None:
         older = (info.epoch for info in self.history(flow, region) if info.epoch < below)

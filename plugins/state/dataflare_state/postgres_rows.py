@@ -1,0 +1,87 @@
+"""Keys and letters on their way into the PostgreSQL store's tables: many rows a statement, one array a column."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from dataflare_host.checkpoint import Changes, StateChange
+from dataflare_state.rows import COLUMNS, EXPIRED_A_COMMIT
+from dataflare_state.tables import SHORT, place_of
+
+if TYPE_CHECKING:
+    from dataflare_state.server import Connection
+
+AT_ONCE = 20_000
+
+STATE = "insert into state (flow, region, step, name) values (%s, %s, %s, %s) on conflict do nothing"
+SET = """
+insert into keyed
+select state.id, new.* from state,
+    unnest(%b::bytea[], %b::bytea[], %b::smallint[], %b::bytea[], %b::double precision[]) as new
+where flow = %s and region = %s and step = %s and name = %s
+on conflict (state, place)
+do update set key_group = excluded.key_group, value = excluded.value, expires = excluded.expires
+"""
+FORGET = """
+delete from keyed using state
+where state = id and flow = %s and region = %s and step = %s and name = %s and place = any(%b::bytea[])
+"""
+EXPIRE = """
+delete from keyed where (state, place) in (
+    select state, place from keyed join state on state = id
+    where flow = %s and region = %s and expires is not null and expires < %s limit %s
+)
+"""
+
+
+def keep_state(connection: Connection, flow: str, region: str, changed: list[StateChange]) -> None:
+    """Write changed keys, and forget some expired ones."""
+    by_state: dict[tuple[str, str], dict[bytes, StateChange]] = {}
+    for change in changed:
+        by_state.setdefault((change.step, change.name), {})[change.key] = change
+    for of, last in by_state.items():
+        named = (flow, region, *of)
+        connection.execute(STATE, named)
+        for some in _some([change for change in last.values() if change.value is not None]):
+            columns = (
+                [place_of(change.key) for change in some],
+                [change.key if len(change.key) > SHORT else None for change in some],
+                [change.group for change in some],
+                [change.value for change in some],
+                [change.expires for change in some],
+            )
+            connection.execute(SET, (*columns, *named))
+        for some in _some([change for change in last.values() if change.value is None]):
+            connection.execute(FORGET, (*named, [place_of(change.key) for change in some]))
+    connection.execute(EXPIRE, (flow, region, time.time(), EXPIRED_A_COMMIT))
+
+
+def file_letters(connection: Connection, flow: str, changes: Changes, at: str) -> None:
+    """Add letters and mark those replayed."""
+    columns = [column for column in COLUMNS if column != "id"]
+    query = f"insert into letter ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))})"
+    for letter in changes.letters:
+        dated = replace(letter, at=letter.at or at)
+        connection.execute(query, [_stored(column, getattr(dated, column)) for column in columns])
+    if changes.replayed:
+        mark = "update letter set status = 'replayed' where flow = %s and id = any(%s)"
+        connection.execute(mark, (flow, changes.replayed))
+
+
+def _some(changes: list[StateChange]) -> Iterator[list[StateChange]]:
+    changes.sort(key=lambda change: change.key)  # in the tree's order
+    for start in range(0, len(changes), AT_ONCE):
+        yield changes[start : start + AT_ONCE]
+
+
+def _stored(column: str, value: Any) -> Any:
+    if column == "place":
+        return json.dumps(value)
+    if isinstance(value, str):
+        # A file name that is not UTF-8 may stand in the name of a split; and no text here may hold a zero.
+        return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")
+    return value
