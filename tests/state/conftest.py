@@ -33,10 +33,10 @@ def host() -> Host:
 
 
 def config_of(kind: str, base: Path) -> dict[str, Any]:
-    """The configuration of a store of that kind: for PostgreSQL, a database for each ``base``."""
+    """The configuration of a store of that kind: for PostgreSQL, a schema for each ``base``."""
     if not kind.endswith("postgres"):
         return {}
-    return {"dsn": SERVERS[-1].database("d" + hashlib.sha256(str(base).encode()).hexdigest()[:40])}
+    return {"dsn": SERVERS[-1].database("stores"), "schema": hashlib.sha256(str(base).encode()).hexdigest()[:40]}
 
 
 def open_store(kind: str, base: Path, **config: Any) -> Store:
