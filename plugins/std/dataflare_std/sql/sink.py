@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataflare import Batch, Columns, ConfigError, Context, Problem, Resume, Schema, Sink, field
+from dataflare import Batch, Columns, ConfigError, Context, Problem, Resume, Schema, Secret, Sink, field
 from dataflare_std.expression import unknown_column
-from dataflare_std.sql.target import OP, OPERATIONS, Owner, Staged, Table, Target, check_target, open_target
-from dataflare_std.sql.values import bindable, too_large, unsupported
+from dataflare_std.sql.databases import database_of
+from dataflare_std.sql.target import OP, OPERATIONS, Owner, Staged, Table, Target
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files"):
-    """Write rows into a table of a database, each exactly once: they become visible when their epoch is decided.
+    """Write rows into a table of PostgreSQL, SQLite or DuckDB, each exactly once: visible when their epoch is decided.
 
-    The table and missing columns are made as needed, nothing is ever dropped or changed. Times are ISO 8601 text,
-    lists and structures JSON text; SQLite keeps no NaN, so it becomes null.
+    The table and missing columns are made as needed, nothing is ever dropped or changed. Lists and structures are JSON
+    in PostgreSQL and SQLite; SQLite keeps times as ISO 8601 text and no NaN, which becomes null.
     """
 
-    uri: str = field(
-        help="The database: `sqlite:///out/shop.db` beside the flow file, `sqlite:////var/shop.db` from the root."
+    uri: str | Secret = field(
+        help="`postgresql://user@host/database`, or `sqlite:///out/shop.db` or `duckdb:///out/shop.duckdb` beside the "
+        "flow file (four slashes: from the root). With a password in it, a secret: `${secret:NAME}`."
     )
     table: str = field(help="The table; it is made if it is not there.", min_length=1)
     mode: Literal["append", "upsert"] = field(
@@ -33,15 +34,17 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
     def check(self, ctx: Context) -> Iterable[Problem]:
         """Folder, database and key."""
         problem = self._key_problem()
-        return [*([problem] if problem else []), *check_target(self.uri, self._table, ctx, reach=True)]
+        return [*([problem] if problem else []), *self._problems(ctx, reach=True)]
 
     def plan(self, schema: Schema, ctx: Context) -> None:
         """Raises ConfigError for an address that is none, columns that no table holds, a key that is not there."""
         problem = self._key_problem()
-        problems = [*([problem] if problem else []), *check_target(self.uri, self._table, ctx, reach=False)]
+        problems = [*([problem] if problem else []), *self._problems(ctx, reach=False)]
         if not schema.open:
             problems += [unknown_column(name, schema.names, "/key") for name in self._table.key if name not in schema]
-        problems += [_unsupported(column) for column in schema if unsupported(column.type)]
+        if not problems:
+            database = database_of(self._address)
+            problems += [_unsupported(column) for column in schema if not database.holds(column.type)]
         problems += _same_names(schema.names)
         if OP in schema and self.mode == "append":
             problems.append(
@@ -58,14 +61,14 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
         if problem:
             raise ConfigError(problem)
         self._owner = Owner.of(ctx)
-        self._target: Target = open_target(self.uri, self._table, ctx)
+        self._target: Target = database_of(self._address).connect(self._address, self._table, ctx)
         self._first = not self._target_epoch() and resume.epoch == 0
         existing = resume.made.get("existing") if isinstance(resume.made, dict) else None
         self._replaces = self._first and existing == "replace"
         if self._first and existing is None and self._target.holds_rows():
             raise _not_empty(self.table)
         live = [token.stage for token in resume.tokens.values() if token is not None]
-        self._target.claim(self._owner, live, self._first)
+        self._target.claim(self._owner, live, self._first, self._replaces)
         self._staged = 0
 
     def begin(self, epoch: int) -> None:
@@ -77,8 +80,7 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
         batch = self._acceptable(batch)
         if not len(batch):
             return
-        columns = {name: bindable(batch[name]) for name in batch.columns}
-        refused = self._target.stage(self._owner, self._epoch, columns, batch.schema)
+        refused = self._target.stage(self._owner, self._epoch, batch.arrow)
         self._staged += len(batch) - len(refused)
         for code in dict.fromkeys(refusal.code for refusal in refused):
             rows = {refusal.row: refusal.message for refusal in refused if refusal.code == code}
@@ -128,6 +130,19 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
     def _table(self) -> Table:
         return Table(self.table, tuple(self.key) if self.mode == "upsert" else ())
 
+    @property
+    def _address(self) -> str:
+        return self.uri.get() if isinstance(self.uri, Secret) else self.uri
+
+    def _problems(self, ctx: Context, *, reach: bool) -> list[Problem]:
+        """What is wrong with address and table; ``reach``: and could the sink work there now?"""
+        try:
+            database = database_of(self._address)
+        except ConfigError as error:
+            return list(error.problems)
+        found = list(database.check(self._address, self._table, ctx))
+        return found if found or not reach else list(database.check_place(self._address, ctx))
+
     def _target_epoch(self) -> int | None:
         return self._target.epoch(self._owner)
 
@@ -145,9 +160,10 @@ class Sql(Sink[Staged], ability="transactional", fencing="target", shared="files
         import pyarrow.compute as pc
 
         for name in batch.columns:
-            mask = too_large(batch[name])
-            if mask is not None:
-                batch = batch.reject(mask, "sql.out_of_range", f"`{name}` does not fit into 64 bits with a sign")
+            misfits = self._target.misfits(batch[name])
+            if misfits is not None:
+                mask, code, what = misfits
+                batch = batch.reject(mask, code, f"`{name}` {what}")
         for name in self._table.key:
             if name not in batch:
                 raise ConfigError(unknown_column(name, batch.columns, "/key"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from dataflare import ConfigError, Context, Problem
+from dataflare import Context, Problem
+from dataflare_std.sql.databases import unknown_address
 from dataflare_std.sql.target import Table
 
 MAGIC = b"SQLite format 3\x00"
@@ -13,24 +14,10 @@ MAGIC = b"SQLite format 3\x00"
 
 def database_path(uri: str, ctx: Context) -> Path:
     """The file of an address such as ``sqlite:///out/shop.db``. Raises ConfigError (``sql.uri``)."""
-    scheme, separator, rest = uri.partition("://")
-    if scheme != "sqlite" or not separator or not rest.startswith("/") or len(rest) < 2 or rest == "/:memory:":
-        raise ConfigError.of(
-            "sql.uri",
-            f"`{uri}` is not the address of a database that can be written to",
-            pointer="/uri",
-            cause="the sink knows SQLite files",
-            fix="write `sqlite:///out/shop.db` for a file beside the flow, `sqlite:////var/shop.db` from the root",
-        )
+    rest = uri.partition("://")[2]
+    if not rest.startswith("/") or len(rest) < 2 or rest == "/:memory:":
+        raise unknown_address("no file is named behind `:///`")
     return ctx.path(rest[1:])
-
-
-def check_address(uri: str, ctx: Context) -> Iterator[Problem]:
-    """What is wrong with an address by itself, wherever the flow runs."""
-    try:
-        database_path(uri, ctx)
-    except ConfigError as error:
-        yield from error.problems
 
 
 def check_table(table: Table) -> Iterator[Problem]:

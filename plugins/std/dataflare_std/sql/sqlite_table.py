@@ -5,50 +5,39 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from dataflare import ConfigError, Failed
 from dataflare_std.sql import statements
+from dataflare_std.sql.staging import TableShape
 from dataflare_std.sql.statements import quoted
 from dataflare_std.sql.target import Table
 
 GUARDED = re.compile(r"\b(CHECK|REFERENCES|STRICT)\b", re.IGNORECASE)
 
 
-@dataclass
-class TableShape:
-    """A table as it is now: columns with their types, lists of columns that hold no value twice, other guards."""
+def shape_of(connection: sqlite3.Connection, table: Table) -> TableShape:
+    """The table in the database; no columns if it is not there."""
+    columns = list(connection.execute(f"PRAGMA table_info({quoted(table.name)})"))
+    unique, partial = _unique_indexes(connection, table.name)
+    primary = tuple(name for rank, name in sorted((pk, name) for _, name, _, _, _, pk in columns if pk))
+    if primary and primary not in unique:
+        unique.append(primary)
+    others = [index for index in unique if set(index) != set(table.key)]
+    required = any(notnull for _, name, _, notnull, _, _ in columns if name not in table.key)
+    guarded = partial or bool(others) or required or _has_checks(connection, table.name)
+    return TableShape({name: kind for _, name, kind, _, _, _ in columns}, unique, guarded)
 
-    columns: dict[str, str] = field(default_factory=dict)
-    unique: list[tuple[str, ...]] = field(default_factory=list)
-    guarded: bool = False
 
-    @classmethod
-    def of(cls, connection: sqlite3.Connection, table: Table) -> TableShape:
-        """The table in the database; no columns if it is not there."""
-        columns = list(connection.execute(f"PRAGMA table_info({quoted(table.name)})"))
-        unique, partial = _unique_indexes(connection, table.name)
-        primary = tuple(name for rank, name in sorted((pk, name) for _, name, _, _, _, pk in columns if pk))
-        if primary and primary not in unique:
-            unique.append(primary)
-        others = [index for index in unique if set(index) != set(table.key)]
-        required = any(notnull for _, name, _, notnull, _, _ in columns if name not in table.key)
-        guarded = partial or bool(others) or required or _has_checks(connection, table.name)
-        return cls({name: kind for _, name, kind, _, _, _ in columns}, unique, guarded)
+def missing(shape: TableShape, wanted: Mapping[str, str]) -> dict[str, str]:
+    """Those of the wanted columns that a table does not have (names in SQLite know no case)."""
+    known = {name.lower() for name in shape.columns}
+    return {name: kind for name, kind in wanted.items() if name.lower() not in known}
 
-    def missing(self, wanted: Mapping[str, str]) -> dict[str, str]:
-        """Those of the wanted columns that it does not have (names in SQLite know no case)."""
-        known = {name.lower() for name in self.columns}
-        return {name: kind for name, kind in wanted.items() if name.lower() not in known}
 
-    def types_of(self, names: Iterable[str]) -> dict[str, str]:
-        """The declared types of these columns."""
-        known = {name.lower(): kind for name, kind in self.columns.items()}
-        return {name: known[name.lower()] for name in names}
-
-    def is_unique(self, key: tuple[str, ...]) -> bool:
-        """Whether two rows cannot have the same key."""
-        return any(set(index) == set(key) for index in self.unique)
+def types_of(shape: TableShape, names: Iterable[str]) -> dict[str, str]:
+    """The declared types of these columns."""
+    known = {name.lower(): kind for name, kind in shape.columns.items()}
+    return {name: known[name.lower()] for name in names}
 
 
 def make_room(connection: sqlite3.Connection, table: Table, wanted: Mapping[str, str]) -> TableShape:
@@ -56,10 +45,10 @@ def make_room(connection: sqlite3.Connection, table: Table, wanted: Mapping[str,
 
     Raises ConfigError (``sql.not_a_table``), Failed (``sql.key_not_unique``).
     """
-    shape = TableShape.of(connection, table)
+    shape = shape_of(connection, table)
     if not shape.columns:
-        connection.execute(statements.create_table(table.name, wanted, table.key))
-        return TableShape.of(connection, table)
+        connection.execute(statements.create_table(quoted(table.name), wanted, table.key))
+        return shape_of(connection, table)
     if _kind(connection, table.name) != "table":
         raise ConfigError.of(
             "sql.not_a_table",
@@ -67,11 +56,11 @@ def make_room(connection: sqlite3.Connection, table: Table, wanted: Mapping[str,
             pointer="/table",
             fix="name a table",
         )
-    for name, kind in shape.missing(wanted).items():
+    for name, kind in missing(shape, wanted).items():
         connection.execute(f"ALTER TABLE {quoted(table.name)} ADD COLUMN {quoted(name)} {kind}")
     if table.key and not shape.is_unique(table.key):
         _make_key_index(connection, table)
-    return TableShape.of(connection, table)
+    return shape_of(connection, table)
 
 
 def _make_key_index(connection: sqlite3.Connection, table: Table) -> None:

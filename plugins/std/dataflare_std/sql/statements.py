@@ -1,4 +1,4 @@
-"""The SQL texts of the sink, made from names alone (SQLite's dialect; PostgreSQL's differs in the types only)."""
+"""The SQL texts of the sink that all databases understand, made from names alone."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ STAGED_OP = "dataflare_op"
 
 BOOKKEEPING = (
     "CREATE TABLE IF NOT EXISTS dataflare_epochs ("
-    "incarnation TEXT NOT NULL, flow TEXT NOT NULL, sink TEXT NOT NULL, lane INTEGER NOT NULL, "
-    "epoch INTEGER NOT NULL, fence INTEGER NOT NULL, PRIMARY KEY (incarnation, flow, sink, lane))",
+    "incarnation TEXT NOT NULL, flow TEXT NOT NULL, sink TEXT NOT NULL, lane BIGINT NOT NULL, "
+    "epoch BIGINT NOT NULL, fence BIGINT NOT NULL, PRIMARY KEY (incarnation, flow, sink, lane))",
     "CREATE TABLE IF NOT EXISTS dataflare_stages ("
-    "name TEXT PRIMARY KEY, incarnation TEXT NOT NULL, flow TEXT NOT NULL, sink TEXT NOT NULL, lane INTEGER NOT NULL, "
-    "epoch INTEGER NOT NULL, fence INTEGER NOT NULL, target TEXT NOT NULL)",
+    "name TEXT PRIMARY KEY, incarnation TEXT NOT NULL, flow TEXT NOT NULL, sink TEXT NOT NULL, lane BIGINT NOT NULL, "
+    "epoch BIGINT NOT NULL, fence BIGINT NOT NULL, target TEXT NOT NULL)",
 )
 RAISE_FENCE = (
     "INSERT INTO dataflare_epochs (incarnation, flow, sink, lane, epoch, fence) VALUES (?, ?, ?, ?, 0, ?) "
-    "ON CONFLICT (incarnation, flow, sink, lane) DO UPDATE SET fence = max(fence, excluded.fence)"
+    "ON CONFLICT (incarnation, flow, sink, lane) DO UPDATE SET fence = excluded.fence "
+    "WHERE excluded.fence > dataflare_epochs.fence"
 )
 NOTE_EPOCH = (
     "INSERT INTO dataflare_epochs (incarnation, flow, sink, lane, epoch, fence) VALUES (?, ?, ?, ?, ?, ?) "
@@ -26,6 +27,10 @@ NOTE_EPOCH = (
 LANE = "SELECT epoch, fence FROM dataflare_epochs WHERE incarnation = ? AND flow = ? AND sink = ? AND lane = ?"
 LANES_OF_EPOCH = (
     "SELECT name FROM dataflare_stages WHERE incarnation = ? AND flow = ? AND sink = ? AND epoch = ? AND fence = ?"
+)
+STAGES_BESIDE = (
+    "SELECT other.name FROM dataflare_stages AS mine JOIN dataflare_stages AS other "
+    "USING (incarnation, flow, sink, epoch, fence) WHERE mine.name = ? AND other.name <> mine.name"
 )
 LAST_EPOCH = "SELECT max(epoch) FROM dataflare_epochs WHERE incarnation = ? AND flow = ? AND sink = ?"
 
@@ -41,38 +46,45 @@ def names(columns: Iterable[str], prefix: str = "") -> str:
 
 
 def create_table(table: str, columns: Mapping[str, str], key: Sequence[str]) -> str:
-    """The table for these columns (name → type); key columns are never null."""
+    """The table (as SQL writes its name) for these columns (name → type); key columns are never null."""
     parts = [f"{quoted(name)} {kind}{' NOT NULL' if name in key else ''}" for name, kind in columns.items()]
     if key:
         parts.append(f"PRIMARY KEY ({names(key)})")
-    return f"CREATE TABLE {quoted(table)} ({', '.join(parts)})"
+    return f"CREATE TABLE {table} ({', '.join(parts)})"
 
 
-def create_stage(stage: str, columns: Mapping[str, str]) -> str:
-    """A staging table: the columns in their order of arrival."""
+def create_stage(stage: str, sequence: str, columns: Mapping[str, str]) -> str:
+    """A staging table: the columns in their order of arrival, which ``sequence`` (a type) counts."""
     parts = [f"{quoted(name)} {kind}" for name, kind in columns.items()]
-    return f"CREATE TABLE {quoted(stage)} ({', '.join([f'{SEQUENCE} INTEGER PRIMARY KEY', *parts])})"
+    return f"CREATE TABLE {quoted(stage)} ({', '.join([f'{SEQUENCE} {sequence}', *parts])})"
 
 
 def insert(table: str, columns: Sequence[str], key: Sequence[str] = ()) -> str:
-    """One row into a table; with a key the row that is there is replaced."""
+    """One row into a table (as SQL writes its name); with a key the row that is there is replaced."""
     marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {quoted(table)} ({names(columns)}) VALUES ({marks}){_on_conflict(columns, key)}"
+    return f"INSERT INTO {table} ({names(columns)}) VALUES ({marks}){_on_conflict(columns, key)}"
 
 
-def move(table: str, stage: str, columns: Sequence[str], key: Sequence[str], has_operations: bool) -> list[str]:
-    """What brings a stage's rows into the table: with operations, the last one of each key counts."""
-    if not has_operations:
-        # `WHERE true` tells SQLite that ON is no join
-        source = f"SELECT {names(columns)} FROM {quoted(stage)} WHERE true ORDER BY {SEQUENCE}"
-        return [f"INSERT INTO {quoted(table)} ({names(columns)}) {source}{_on_conflict(columns, key)}"]
-    last = f"{SEQUENCE} IN (SELECT max({SEQUENCE}) FROM {quoted(stage)} GROUP BY {names(key)})"
-    deleted = f"SELECT {names(key)} FROM {quoted(stage)} WHERE {STAGED_OP} = 'delete' AND {last}"
-    kept = f"SELECT {names(columns)} FROM {quoted(stage)} WHERE {STAGED_OP} <> 'delete' AND {last} ORDER BY {SEQUENCE}"
-    return [
-        f"DELETE FROM {quoted(table)} WHERE ({names(key)}) IN ({deleted})",
-        f"INSERT INTO {quoted(table)} ({names(columns)}) {kept}{_on_conflict(columns, key)}",
-    ]
+def move(
+    table: str, stage: str, columns: Mapping[str, str], key: Sequence[str], has_operations: bool, only: str = ""
+) -> list[str]:
+    """What brings a stage's rows into the table; of the rows of a key the last one counts.
+
+    ``columns``: name → how its value is read from the stage. ``only``: a condition on the stage's rows.
+    """
+    values = ", ".join(columns.values())
+    wanted = [only or "true"]  # without a condition SQLite takes ON for a join
+    if key:
+        wanted.append(f"{SEQUENCE} IN (SELECT max({SEQUENCE}) FROM {quoted(stage)} GROUP BY {names(key)})")
+    kept = [*wanted, f"{STAGED_OP} <> 'delete'"] if has_operations else wanted
+    rows = f"SELECT {values} FROM {quoted(stage)} WHERE {' AND '.join(kept)} ORDER BY {SEQUENCE}"
+    texts = [f"INSERT INTO {table} ({names(columns)}) {rows}{_on_conflict(tuple(columns), key)}"]
+    if has_operations:
+        keys = ", ".join(columns[name] for name in key)
+        gone = [*wanted, f"{STAGED_OP} = 'delete'"]
+        deleted = f"SELECT {keys} FROM {quoted(stage)} WHERE {' AND '.join(gone)}"
+        texts.insert(0, f"DELETE FROM {table} WHERE ({names(key)}) IN ({deleted})")
+    return texts
 
 
 def _on_conflict(columns: Sequence[str], key: Sequence[str]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dataflare import Context, Problem
+from dataflare import Context
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,13 +69,18 @@ class Refusal:
     message: str
 
 
+Misfits = tuple["pa.Array", str, str]
+"""Rows whose value cannot be taken: a mask, a code, and what is wrong with it (``does not …``)."""
+
+
 class Target(Protocol):
     """An open connection to the database of one table. Raises ``Retry`` where the database is busy."""
 
-    def claim(self, owner: Owner, live: Iterable[str], first: bool) -> None:
+    def claim(self, owner: Owner, live: Iterable[str], first: bool, replaces: bool) -> None:
         """Make the bookkeeping tables, raise the fence, drop what dead attempts have left staged.
 
-        ``live`` are stages that must stay; ``first``: this incarnation has not committed yet. Raises Fenced.
+        ``live`` are stages that must stay; ``first``: this incarnation has not committed yet; ``replaces``: its
+        first commit takes away the rows that are there. Raises Fenced.
         """
 
     def holds_rows(self) -> bool:
@@ -84,7 +89,10 @@ class Target(Protocol):
     def epoch(self, owner: Owner) -> int | None:
         """The last epoch of this sink in the database, over all lanes."""
 
-    def stage(self, owner: Owner, epoch: int, columns: Mapping[str, Sequence[Any]], schema: pa.Schema) -> list[Refusal]:
+    def misfits(self, column: pa.Array) -> Misfits | None:
+        """Rows whose value the database has no way to hold, if there can be any."""
+
+    def stage(self, owner: Owner, epoch: int, rows: pa.RecordBatch) -> list[Refusal]:
         """Put rows aside for an epoch, making table and columns where missing; gives those that break a constraint."""
 
     def prepare(self, owner: Owner, epoch: int, rows: int) -> None:
@@ -96,25 +104,8 @@ class Target(Protocol):
     def discard(self, stages: Iterable[str]) -> None:
         """Drop staged rows."""
 
-    def rows(self, size: int) -> Iterator[list[dict[str, Any]]]:
-        """The rows of the table, in parts."""
+    def rows(self, size: int) -> Iterator[Any]:
+        """The rows of the table, in parts (any form of rows); none if there is no table yet."""
 
     def close(self) -> None:
         """Let go of the connection."""
-
-
-def open_target(uri: str, table: Table, ctx: Context) -> Target:
-    """Connect to the database that the address names. Raises ConfigError, Failed (``sql.*``)."""
-    from dataflare_std.sql.sqlite import SqliteTarget
-    from dataflare_std.sql.sqlite_file import database_path
-
-    return SqliteTarget(database_path(uri, ctx), table)
-
-
-def check_target(uri: str, table: Table, ctx: Context, *, reach: bool) -> list[Problem]:
-    """What is wrong with the address and the table; ``reach``: and could the sink work there now? Changes nothing."""
-    from dataflare_std.sql.sqlite_file import check_address, check_database, check_table, database_path
-
-    address = list(check_address(uri, ctx))
-    place = check_database(database_path(uri, ctx)) if reach and not address else ()
-    return [*address, *check_table(table), *place]

@@ -1,0 +1,16 @@
+"""An empty database of each kind that the SQL sink writes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import databases
+import pytest
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> databases.Place:
+    """An empty database of each kind."""
+    if request.param == "postgresql":
+        return databases.postgres_place(request.getfixturevalue("postgres_server"))
+    return databases.sqlite_place(tmp_path)
