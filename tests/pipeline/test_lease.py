@@ -132,9 +132,9 @@ def test_a_dead_owner_is_replaced_at_once(
 
 
 def test_a_frozen_owner_is_replaced_and_fenced_when_it_wakes_up(
-    flow: Flow, run: Callable[..., Any], other: Callable[[], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+    flow: Flow, run: Callable[..., Any], other: Callable[[], subprocess.Popen[str]]
 ) -> None:
-    monkeypatch.setattr("dataflare_pipeline.lease.PATIENCE", 2.0)
+    flow.engine = {"uses": "pipeline/pipeline", "with": {"lease": {"beat": "100ms", "patience": "2s"}}}
     process = other()
     os.kill(process.pid, signal.SIGSTOP)
     gate.set()

@@ -126,6 +126,7 @@ class Attempt:
             if region.anew:
                 # Only now that everything has opened: what refuses to start anew leaves the old state as it was.
                 self._store.reset(self._plan.name, region.region.name, self._token)
+                crash.point("reset")
                 if region.region.name == min(self._session.part.layout.regions):
                     forget_former(self._session)
             self._store.commit(self.checkpoint, Changes(), self._token)
@@ -172,6 +173,7 @@ class Attempt:
             leaving = why in ("stop", "again")
             if leaving:
                 self._quiet()
+                crash.point("drain")
             last = why == "end" or (why == "stop" and self._session.final.is_set())
             self._sync(last, evolve=not leaving)
             if last or leaving:

@@ -1,9 +1,16 @@
-"""The places of the engine where a test may let it die (``dataflare.crash``), in the order of an epoch."""
+"""The places of the engine where a test may let it die (``dataflare.crash``), roughly in the order of an epoch."""
 
 POINTS = (
+    "takeover",
+    "reset",
     "opened",
-    "first-batch",
+    "read",
+    "processed",
+    "write",
+    "written",
     "barrier",
+    "align",
+    "snapshot",
     "prepare",
     "prepared",
     "commit-point",
@@ -11,6 +18,9 @@ POINTS = (
     "sink-commit",
     "committed",
     "acknowledge",
+    "acknowledged",
     "settle",
+    "drain",
+    "abort",
     "recovery",
 )

@@ -132,5 +132,6 @@ def _telling(lane: SourceLane, state: SplitState) -> Callable[[], None]:
     def tell() -> None:
         with blamed(lane.step):
             lane.driver.acknowledge(split, state.position)
+        crash.point("acknowledged")
 
     return tell

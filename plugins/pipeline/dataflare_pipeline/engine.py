@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dataflare.fields import field
 from dataflare_host.kinds import Budget, Engine, Exchange, Runner
 from dataflare_host.layout import Part
+from dataflare_pipeline.lease import Pace
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 class Pipeline(Engine):
     """Lanes, bounded channels, barriers and checkpoints, in the threads of one process."""
+
+    lease: Pace = field(
+        default=Pace(),
+        help="`beat`: how often a run says that it lives; `patience`: how long a silent one is waited for.",
+    )
 
     def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
         """A runner for this part; the flow's store is configured, not opened."""
@@ -28,4 +35,4 @@ class Pipeline(Engine):
         from dataflare_pipeline.session import Session
 
         store = host.store(part.plan.state, Path(part.plan.base) if part.plan.base else None)
-        return FlowRunner(Session(part, host, store, budget))
+        return FlowRunner(Session(part, host, store, budget, self.lease))

@@ -31,7 +31,7 @@ def refuse_former(session: Session) -> None:
 def forget_former(session: Session) -> None:
     """Forget them; a new start was asked for."""
     for name in former_regions(session):
-        lease = Lease(session.store, session.plan.name, name, lambda: None)
+        lease = Lease(session.store, session.plan.name, name, lambda: None, session.pace)
         lease.acquire(session.stopping)
         try:
             session.store.reset(session.plan.name, name, lease.token)

@@ -6,6 +6,7 @@ import queue
 import time
 from datetime import UTC, datetime
 
+from dataflare import crash
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Item, Parcel, Port, Watermark
 from dataflare_pipeline.lane import TICK, Lane, Mail, Report
@@ -68,6 +69,7 @@ class InnerLane(Lane):
             port.held = True
             waiting = any(not other.held for other in self.inbox.ports)
         if waiting:
+            crash.point("align")
             return
         if barrier.last:
             for each in self.inbox.ports:
@@ -144,6 +146,7 @@ class ProcessorLane(InnerLane):
             snapshot = self.head.driver.snapshot()
         if snapshot is not None:
             report.snapshots[self.step] = (self.number, snapshot)
+        crash.point("snapshot")
         self.enter(barrier.epoch + 1)
         for outlet in self.chain.outlets:
             outlet.mark(barrier)

@@ -10,15 +10,28 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from dataflare import crash
 from dataflare.errors import Fenced, StateError
+from dataflare.types import Duration
 from dataflare_host.checkpoint import LeaseInfo
 from dataflare_host.kinds import Store
 from dataflare_host.owner import described, is_dead, this_process
 
 log = logging.getLogger("dataflare.pipeline")
-BEAT = 1.0
-PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How often the holder of a lease says that it lives, and how long a silent one is waited for."""
+
+    beat: Duration = 1.0
+    patience: Duration = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 < 3 * self.beat <= self.patience:
+            raise ValueError("`patience` must be at least three times `beat`, or a busy run is taken for a dead one")
 
 
 class Cancelled(Exception):
@@ -28,13 +41,14 @@ class Cancelled(Exception):
 class Lease:
     """A region's lease, held. ``token`` fences every write; ``lost`` is set once a newer one exists."""
 
-    def __init__(self, store: Store, flow: str, region: str, on_lost: Callable[[], None]) -> None:
+    def __init__(self, store: Store, flow: str, region: str, on_lost: Callable[[], None], pace: Pace) -> None:
         self.flow = flow
         self.region = region
         self.token = 0
         self.lost = threading.Event()
         self._store = store
         self._on_lost = on_lost
+        self._pace = pace
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()
@@ -52,15 +66,20 @@ class Lease:
                 self.token = self._store.lease(self.flow, self.region, this_process(), info.token if info else 0)
             except Fenced:
                 continue
+            if info is not None and not info.released:
+                crash.point("takeover")
             self._thread = threading.Thread(target=self._beat, name=f"lease-{self.region}", daemon=True)
             self._thread.start()
             return self.token
 
     def _watch(self, info: LeaseInfo, cancelled: threading.Event) -> None:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            if cancelled.wait(BEAT / 10):
+        # Only time in which this process looked counts: it may have been frozen itself, or the whole machine asleep.
+        silent, looked, every = 0.0, time.monotonic(), self._pace.beat / 10
+        while silent < self._pace.patience:
+            if cancelled.wait(every):
                 raise Cancelled
+            silent += min(time.monotonic() - looked, 2 * every)
+            looked = time.monotonic()
             now = self._store.lease_info(self.flow, self.region)
             if now is None or now.token != info.token or now.released or is_dead(now):
                 return
@@ -78,7 +97,7 @@ class Lease:
             self.token = self._store.lease(self.flow, self.region, this_process(), self.token)
 
     def _beat(self) -> None:
-        while not self._stop.wait(BEAT):
+        while not self._stop.wait(self._pace.beat):
             try:
                 with self._turn:
                     self._store.beat(self.flow, self.region, self.token)

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from dataflare import crash
 from dataflare.batch import Batch, Rejected
 from dataflare.context import Context, FixedClock
 from dataflare.drive import Processed, ProcessorDriver
@@ -94,6 +95,7 @@ class ProcessorOp:
         rejected += self.guard.rows(fitted, lambda part: self._call(part, input), take, self._forget)
         if rejected:
             work.proved(self.name).rejected += len(self.refusal.rows(work, fitted, rejected, input))
+        crash.point("processed")
         return self._count(outputs, fitted, work)
 
     def timer(self, keys: Batch, time: float, work: Work) -> Outputs:

@@ -102,7 +102,10 @@ class FlowRunner:
         """Every region in a thread of its own; the first failure ends the others. Raises it."""
         endings: dict[str, str | BaseException] = {}
         layout = self.session.part.layout
-        leases = {name: Lease(store, self.session.plan.name, name, self._wake) for name in self.session.part.leads}
+        leases = {
+            name: Lease(store, self.session.plan.name, name, self._wake, self.session.pace)
+            for name in self.session.part.leads
+        }
         try:
             for name, lease in leases.items():
                 lease.acquire(self.session.stopping)

@@ -17,6 +17,7 @@ from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget, Store
 from dataflare_host.layout import Part
 from dataflare_host.plan import Plan, StepPlan
+from dataflare_pipeline.lease import Pace
 from dataflare_pipeline.shared import Limits, StepMetrics
 
 PORT_ROWS = 1 << 18
@@ -33,6 +34,7 @@ class Session:
     host: HostApi
     store: Store
     budget: Budget
+    pace: Pace = field(default_factory=Pace)
     stopping: threading.Event = field(default_factory=threading.Event)
     """Finish the epoch in flight, one more barrier, exit."""
     final: threading.Event = field(default_factory=threading.Event)

@@ -106,6 +106,8 @@ class SinkLane(InnerLane):
         if not self.may_abort:
             return
         try:
+            if self._begun or prepared is not None:
+                crash.point("abort")
             if self._begun:
                 self.driver.abort(self._epoch, [])
             if prepared is not None:
@@ -128,6 +130,8 @@ class SinkLane(InnerLane):
             self._begun = True
 
     def _write(self, part: Batch) -> list[Rejected]:
-        crash.point("first-batch")
         self._budget.gate()
-        return self.driver.write(part)
+        crash.point("write")
+        rejected = self.driver.write(part)
+        crash.point("written")
+        return rejected

@@ -12,6 +12,7 @@ from collections.abc import Generator
 from copy import copy
 from datetime import UTC, datetime, timedelta
 
+from dataflare import crash
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
 from dataflare.errors import Retry
 from dataflare.split import Json, Split
@@ -253,6 +254,7 @@ class SourceLane(Lane):
                 self._refusal.raw(work, refused.code, refused.message, refused.raw, refused.place, active.split.id)
             if reading.batch is not None and len(reading.batch):
                 self._push(active.split.id, reading, work)
+        crash.point("read")
         self.deliver(work, lambda: self._move(active, position, ended, size if readings else None))
         self.busy = False
         if readings:

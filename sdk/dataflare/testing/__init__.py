@@ -11,6 +11,7 @@
 """
 
 from dataflare.testing.bench import Bench, Rejection, Results, Snapshot, process
+from dataflare.testing.crash_suite import Crashes, crash_suite
 from dataflare.testing.flows import FlowResult, run_flow
 from dataflare.testing.processor_suite import processor_suite
 from dataflare.testing.reading import Readings, read
@@ -21,6 +22,7 @@ from dataflare.testing.writing import Epochs, Written, write
 
 __all__ = [
     "Bench",
+    "Crashes",
     "Epochs",
     "FlowResult",
     "Readings",
@@ -31,6 +33,7 @@ __all__ = [
     "call",
     "component",
     "context",
+    "crash_suite",
     "process",
     "processor_suite",
     "read",

@@ -1,0 +1,100 @@
+"""Components of the flows that the crash suite kills."""
+
+import json
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+
+from dataflare import Batch, Columns, Fenced, Processor, Sink, Source, Split, State, crash, state
+
+
+class Numbers(Source[int]):
+    """Numbers in two splits, fifty at a time; every key comes four times. It writes down what it is told."""
+
+    count: int = 100
+
+    def splits(self):
+        return [Split("low"), Split("high")]
+
+    def plan(self):
+        return {"n": int, "k": int}
+
+    def read(self, split: Split, position: int = 0):
+        half = self.count // 2
+        first = 0 if split.id == "low" else half
+        for start in range(position, half, 50):
+            rows = range(first + start, first + min(start + 50, half))
+            yield {"n": list(rows), "k": [n // 4 for n in rows]}, rows[-1] + 1 - first
+
+    def acknowledge(self, split: Split, position: int, ctx):
+        with ctx.path("told").open("a") as file:
+            file.write(f"{split.id} {position}\n")
+
+
+class Numbered(Processor, by="key", cardinality="one"):
+    """Number the rows of each key."""
+
+    key: Columns
+    seen: State[int] = state()
+
+    def plan(self, schema):
+        return schema.with_column("number", int)
+
+    def process(self, batch: Batch) -> Batch:
+        counts, numbers = {}, []
+        keys = batch.select(self.key).to_rows()
+        for key, before in zip(keys, self.seen.get(batch), strict=True):
+            name = tuple(key.values())
+            counts[name] = counts.get(name, before or 0) + 1
+            numbers.append(counts[name])
+        self.seen.put(batch, [counts[tuple(key.values())] for key in keys])
+        return batch.with_column("number", numbers)
+
+
+class Lines(Sink, ability="append"):
+    """Lines of JSON at the end of a file, as soon as they come."""
+
+    path: Path
+
+    def write(self, batch: Batch, ctx):
+        lines = [json.dumps(row) + "\n" for row in batch.to_rows()]
+        with ctx.path(self.path).open("a") as file:
+            file.writelines(lines[: len(lines) // 2])
+            file.flush()
+            crash.point("half-written")
+            file.writelines(lines[len(lines) // 2 :])
+
+
+class KeyedRows(Sink, ability="idempotent", fencing="target"):
+    """Rows of a table by their key `n`, as soon as they come; the table knows its newest owner."""
+
+    path: Path
+
+    def open(self, ctx):
+        self.fence = ctx.fence
+        self.db = sqlite3.connect(ctx.path(self.path), isolation_level=None, check_same_thread=False, timeout=30)
+        self.db.executescript(
+            "pragma synchronous = off; create table if not exists rows (n integer primary key, row text);"
+            "create table if not exists owner (fence integer)"
+        )
+        with self.owned():
+            self.db.execute("delete from owner")
+            self.db.execute("insert into owner values (?)", (self.fence,))
+
+    def write(self, batch: Batch):
+        rows = [(row["n"], json.dumps(row)) for row in batch.to_rows()]
+        with self.owned():
+            self.db.executemany("insert or replace into rows values (?, ?)", rows)
+        crash.point("upserted")
+
+    @contextmanager
+    def owned(self):
+        with self.db:
+            self.db.execute("begin immediate")
+            newest = self.db.execute("select coalesce(max(fence), 0) from owner").fetchone()[0]
+            if newest > self.fence:
+                raise Fenced.of("shop.fenced", "a newer run writes here")
+            yield
+
+    def close(self):
+        self.db.close()
