@@ -129,6 +129,8 @@ class Checkpoint:
     committed_at: str = ""
     layers: list[str] = field(default_factory=list)
     """The layers that its content went through, the first one first; empty where it is plain."""
+    moved: str = ""
+    """The store that the flow was copied to and goes on in; empty where it goes on here."""
 
     def as_json(self) -> dict[str, Any]:
         """The checkpoint as a JSON object."""

@@ -37,6 +37,14 @@ def check_fits(checkpoint: Checkpoint, plan: Plan, region: Region) -> None:
             cause="the flow's `layers` are others than when it ran last",
             fix="give `state:` its old `layers` back; to change them, copy the state: `dataflare state copy`",
         )
+    if checkpoint.moved:
+        raise StateError.of(
+            "state.moved",
+            f"the state of `{plan.name}` was copied to {checkpoint.moved}, and the flow goes on there",
+            cause="two stores that both went on would give the sinks different rows under the same epochs",
+            fix=f"name that store under `state:`; to go on here all the same: `dataflare state reset` with "
+            f"`--to-epoch {checkpoint.epoch}`",
+        )
     stateful = {**checkpoint.splits, **checkpoint.tokens, **checkpoint.snapshots, **checkpoint.keyed}
     fix = "give the step its old name and settings back, name the flow anew, or begin again with `--from-start`"
     for step in stateful:

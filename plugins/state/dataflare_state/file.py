@@ -17,13 +17,13 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 from dataflare import crash, field
 from dataflare.context import Context
 from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare_host.kinds import Store
 from dataflare_state import pieces, problems, records, rules
+from dataflare_state.names import quoted, unquoted
 from dataflare_state.numbers import Numbers
 from dataflare_state.pieces import Piece
 from dataflare_state.region import Disturbed, Region, View, beat_of, intact_epoch, is_released, mark_released, move_beat
@@ -158,7 +158,7 @@ class File(Store, name="file"):
     def flows(self) -> list[tuple[str, str]]:
         """The (flow, region) pairs known here."""
         with problems.told(self._root):
-            known = ((unquote(folder.parent.parent.name), unquote(folder.name)) for folder in self._folders("*"))
+            known = ((unquoted(folder.parent.parent.name), unquoted(folder.name)) for folder in self._folders("*"))
             return sorted(of for of in known if self._region(*of).newest())
 
     def reset(self, flow: str, region: str, fence: int) -> None:
@@ -188,7 +188,7 @@ class File(Store, name="file"):
         limit: int | None = None,
     ) -> Iterator[Letter]:
         """Dead letters in the order of their ids."""
-        regions = [unquote(folder.name) for folder in self._folders(_quoted(flow))]
+        regions = [unquoted(folder.name) for folder in self._folders(quoted(flow))]
         found = heapq.merge(*(self._told(flow, region, after) for region in regions), key=lambda letter: letter.id)
         chosen = (
             letter
@@ -200,8 +200,8 @@ class File(Store, name="file"):
     def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
         """Mark waiting letters dropped; how many were."""
         wanted, dropped = set(ids), 0
-        for folder in self._folders(_quoted(flow)):
-            with self._at(flow, unquote(folder.name)) as at:
+        for folder in self._folders(quoted(flow)):
+            with self._at(flow, unquoted(folder.name)) as at:
                 chosen = [
                     letter.id for letter in self._letters(at) if letter.id in wanted and letter.status == "waiting"
                 ]
@@ -220,7 +220,7 @@ class File(Store, name="file"):
             parts[part] = pieces.keys_piece(of)
             listed.append(Piece("state", "", part, step=step, name=name))
         if changes.letters:
-            first = Numbers(self._root / "flows" / _quoted(checkpoint.flow) / "letters").claim(len(changes.letters))
+            first = Numbers(self._root / "flows" / quoted(checkpoint.flow) / "letters").claim(len(changes.letters))
             at = checkpoint.committed_at
             numbered = [replace(one, id=first + i, at=one.at or at) for i, one in enumerate(changes.letters)]
             parts["letters"] = pieces.letters_piece(numbered)
@@ -262,7 +262,7 @@ class File(Store, name="file"):
         return sorted(folder for folder in found if not folder.name.startswith(records.ASIDE))
 
     def _region(self, flow: str, region: str) -> Region:
-        folder = self._root / "flows" / _quoted(flow) / "regions" / _quoted(region)
+        folder = self._root / "flows" / quoted(flow) / "regions" / quoted(region)
         return self._regions.setdefault((flow, region), Region(folder))
 
     @contextmanager
@@ -300,9 +300,3 @@ class File(Store, name="file"):
     def _found(self) -> None:
         records.found(self._root, MARK, records.encode("store", {"layout": LAYOUT}, {}))
         self._check()
-
-
-def _quoted(name: str) -> str:
-    """A name as one safe file name."""
-    safe = quote(name, safe="", errors="surrogatepass")
-    return safe.replace(".", "%2E") if safe.startswith(".") else safe

@@ -295,7 +295,9 @@ class Layered(Store, name="layered"):
         try:
             data = self._stack.unseal(letter.rows, *_letter_place(letter, letter.place["number"]))
         except Damaged as damage:
-            raise problems.corrupt(letter.flow, letter.region, f"the dead letter {letter.id}", None) from damage
+            raise problems.corrupt(
+                letter.flow, letter.region, f"the dead letter {letter.id}", None, letter=letter.id
+            ) from damage
         size = 4 + int.from_bytes(data[:4], "big")
         message, split, place = json.loads(data[4:size])
         return replace(letter, rows=data[size:], message=message, split=split, place=place)

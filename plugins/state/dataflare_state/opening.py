@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any
 
 from dataflare.context import Context
 from dataflare.errors import ConfigError, Fenced, StateError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds without a heartbeat until a holder that cannot be seen from here counts as gone."""
 LOOK = 0.1
+BEAT = 1.0
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Kept:
     flow: str
     uses: str
     store: Store
+    told: str
+    """The store in a few words: its component, place and layers."""
 
     def regions(self) -> list[str]:
         """The regions of the flow that the store knows."""
@@ -47,26 +51,47 @@ def kept_of(host: Host, path: Path) -> Iterator[Kept]:
     if flow.problems:
         raise ConfigError(*flow.problems)
     named = {**({} if (flow.state or {}).get("uses") else host.default("state", flow.name) or {}), **(flow.state or {})}
+    with _opened(host, path, flow.name, flow.base, named) as kept:
+        yield kept
+
+
+@contextmanager
+def kept_at(host: Host, path: Path, state: Mapping[str, Any]) -> Iterator[Kept]:
+    """Another store than the flow file names, for the flow."""
+    flow = host.planner().head(path)
+    with _opened(host, path, flow.name, flow.base, state) as kept:
+        yield kept
+
+
+@contextmanager
+def _opened(host: Host, path: Path, name: str, base: Path, named: Mapping[str, Any]) -> Iterator[Kept]:
     if "uses" not in named:
         raise ConfigError.of(
             "plan.no_state", "the flow has no store, and no plugin names one", fix="write `state: state/sqlite`"
         )
-    store = host.store(named, flow.base)
-    if host.table().find("store", named["uses"], flow.base).load().spec.get("shared") == "process":
+    store = host.store(named, base)
+    if host.table().find("store", named["uses"], base).load().spec.get("shared") == "process":
         raise ConfigError.of(
             "state.in_process",
-            f"`{named['uses']}` keeps the state of `{flow.name}` in the process that runs it",
+            f"`{named['uses']}` keeps the state of `{name}` in the process that runs it",
             file=str(path),
             pointer="/state",
             fix="use a store on disk, such as `state: state/sqlite`, to look at state from outside",
         )
-    store.open(ctx=Context(flow=flow.name, base=flow.base, host=host))
+    store.open(ctx=Context(flow=name, base=base, host=host))
     try:
         if not named.get("layers"):
-            _expect_plain(store, flow.name)
-        yield Kept(flow.name, named["uses"], store)
+            _expect_plain(store, name)
+        yield Kept(name, named["uses"], store, _told(named))
     finally:
         store.close()
+
+
+def _told(state: Mapping[str, Any]) -> str:
+    """A store in a few words; no configuration but where it lies, since an address may hold a password."""
+    place = (state.get("with") or {}).get("path")
+    layers = [layer if isinstance(layer, str) else layer["uses"] for layer in state.get("layers") or ()]
+    return " → ".join([*layers, state["uses"]]) + (f" at {place}" if place else "")
 
 
 def _expect_plain(store: Store, name: str) -> None:
@@ -81,21 +106,42 @@ def _expect_plain(store: Store, name: str) -> None:
 
 
 @contextmanager
-def leased(kept: Kept, region: str, patience: float = PATIENCE) -> Iterator[int]:
-    """Hold the lease of a region. Raises StateError ``run.already_running`` if somebody alive holds it."""
+def leased(kept: Kept, region: str, patience: float = PATIENCE, *, above: int = 0) -> Iterator[int]:
+    """Hold the lease of a region, with a token above ``above``, and keep its heart beating.
+
+    Raises StateError ``run.already_running`` if somebody alive holds it.
+    """
+    token = _taken(kept, region, patience)
+    while token <= above:
+        token = kept.store.lease(kept.flow, region, this_process(), token)
+    done = Event()
+    heart = Thread(target=_beat, args=(kept, region, token, done), daemon=True)
+    heart.start()
+    try:
+        yield token
+    finally:
+        done.set()
+        heart.join()
+        kept.store.release(kept.flow, region, token)
+
+
+def _beat(kept: Kept, region: str, token: int, done: Event) -> None:
+    while not done.wait(BEAT):
+        try:
+            kept.store.beat(kept.flow, region, token)
+        except StateError:
+            return  # whatever is written next says why
+
+
+def _taken(kept: Kept, region: str, patience: float) -> int:
     while True:
         info = kept.store.lease_info(kept.flow, region)
         if info is not None:
             _expect_gone(kept, region, info, patience)
         try:
-            token = kept.store.lease(kept.flow, region, this_process(), info.token if info else 0)
-            break
+            return kept.store.lease(kept.flow, region, this_process(), info.token if info else 0)
         except Fenced:
             continue
-    try:
-        yield token
-    finally:
-        kept.store.release(kept.flow, region, token)
 
 
 def _expect_gone(kept: Kept, region: str, info: LeaseInfo, patience: float) -> None:

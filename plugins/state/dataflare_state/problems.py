@@ -43,7 +43,7 @@ def other_incarnation(checkpoint: Checkpoint, held: str) -> StateError:
     )
 
 
-def corrupt(flow: str, region: str, what: str, intact: int | None) -> StateError:
+def corrupt(flow: str, region: str, what: str, intact: int | None, **details: object) -> StateError:
     """Damage found while reading; ``intact`` is the newest epoch that is whole. Nobody goes back to it unasked."""
     if intact is None:
         fix = f"bring the store back from a backup, or begin anew: `dataflare state reset {flow}`"
@@ -57,7 +57,7 @@ def corrupt(flow: str, region: str, what: str, intact: int | None) -> StateError
         f"the state of `{flow}` (region `{region}`) is damaged: {what}",
         cause="its content does not match the digest that was written with it",
         fix=fix,
-        details={"intact_epoch": intact},
+        details={"intact_epoch": intact, **details},
     )
 
 
