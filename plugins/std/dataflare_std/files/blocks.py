@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 STEP = 1 << 20
+TAIL = 64 << 10
 SHOWN = 64 * 1024
 
 
@@ -79,6 +80,8 @@ class Lines:
         """The lines from ``offset`` on, about ``size`` bytes, one at least; None where the range (or file) ends."""
         if self.stop is not None and offset >= self.stop:
             return None
+        if self.stop is not None and self.stop - offset <= size + size // 8:
+            size = self.stop - offset + TAIL  # with the line that goes on behind the range, not in a block of its own
         held = self.room.of(size)
         there = os.preadv(self.file, [memoryview(held)[:size]], offset)
         if not there:

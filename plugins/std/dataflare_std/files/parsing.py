@@ -58,15 +58,36 @@ def whole_lines(view: memoryview, octets: polars.Series) -> pa.StringArray | Non
     """The lines of a block, newlines included and nothing copied; None if some byte is not UTF-8."""
     import pyarrow as pa
 
-    data = pa.py_buffer(view)
-    ends = ((octets == 0x0A).arg_true() + 1).to_arrow().cast(pa.int32())
+    ends = (_true_bits(octets == 0x0A) + 1).to_arrow()
     tail = [] if len(ends) and ends[-1].as_py() == len(view) else [len(view)]
     offsets = pa.concat_arrays([pa.array([0], pa.int32()), ends, pa.array(tail, pa.int32())])
-    lines = pa.BinaryArray.from_buffers(pa.binary(), len(offsets) - 1, [None, offsets.buffers()[1], data])
+    kind = pa.string() if (octets < 0x80).all() else pa.binary()
+    lines = pa.Array.from_buffers(kind, len(offsets) - 1, [None, offsets.buffers()[1], pa.py_buffer(view)])
     try:
         return lines.cast(pa.string())
     except pa.ArrowInvalid:
         return None
+
+
+def _true_bits(mask: polars.Series) -> polars.Series:
+    """The places of what is true, in order, as 32 bit: where little is, several times as fast as ``arg_true``.
+
+    It looks at 64 bits at a time, and takes the lowest of those that hold any until none is left.
+    """
+    import polars
+    import pyarrow as pa
+
+    whole = len(mask) // 64
+    words = polars.Series(pa.UInt64Array.from_buffers(pa.uint64(), whole, [None, mask.to_arrow().buffers()[1]]))
+    some = words != 0
+    at, words, found = some.arg_true() * 64, words.filter(some), []
+    while len(at):
+        found.append(at + words.bitwise_trailing_zeros())
+        words = words & (words - 1)
+        some = words != 0
+        at, words = at.filter(some), words.filter(some)
+    places = polars.concat(found).sort() if len(found) > 1 else found[0] if found else at
+    return polars.concat([places, mask[whole * 64 :].arg_true() + whole * 64], rechunk=True).cast(polars.Int32)
 
 
 def starts_of(lines: pa.BinaryArray) -> list[int]:

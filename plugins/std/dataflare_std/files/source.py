@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RANGE = 32 << 20
+LAST_RANGES = RANGE // 4
 ROWS = 65_536
 POLL = 0.1
 _MARK = 3
@@ -60,7 +61,7 @@ class Files(Source[dict[str, Any]], replay="position"):
     ordered: bool = field(default=False, help="Read each file in one piece, in order.")
     on_bad: str = field(default="reject", choices=("reject", "fail"), help="What a line that is no row does.")
     block: Bytes = field(default=8 << 20, ge=4096, advanced=True, help="Bytes parsed at a time.")
-    split_size: Bytes | None = field(default=None, ge=1, advanced=True, help="Bytes of a range; default 32 MiB.")
+    split_size: Bytes | None = field(default=None, ge=1, advanced=True, help="Bytes of a range; default 32 MiB, less at the end.")
     max_line: Bytes = field(default=16 << 20, ge=1, advanced=True, help="Longer lines are refused.")
     delimiter: str = field(default=",", when=_may_be_csv, min_length=1, max_length=1, help="What separates fields.")
     header: bool = field(default=True, when=_may_be_csv, help="The first row names the columns.")
@@ -110,12 +111,11 @@ class Files(Source[dict[str, Any]], replay="position"):
                 return
 
     def _split(self, listed: Listed, start: int) -> list[Split]:
-        size = self.split_size or RANGE
         form = self._format(listed)
         if form == "parquet":
             if start:
                 raise changed(listed.name, "it has grown; a Parquet file is written once")
-            return parquet.splits_of(listed, size, self.ordered)
+            return parquet.splits_of(listed, self.split_size or RANGE, self.ordered)
         file = open_file(listed.path, listed.name)
         try:
             if start and os.pread(file, 1, start - 1) != b"\n":
@@ -126,16 +126,23 @@ class Files(Source[dict[str, Any]], replay="position"):
         if self.follow:
             return [Split(f"{listed.name}#{start}-", {"file": listed.name}, {"offset": start, "fp": seen})]
         whole = self.ordered or (form == "csv" and self.multiline and bool(self.quote))
-        step = max(_MARK + 1, listed.size if whole else size)
         return [
             Split(
-                f"{listed.name}#{first}-{(end := min(first + step, listed.size))}",
+                f"{listed.name}#{first}-{end}",
                 {"file": listed.name, "end": end},
                 {"offset": first, "fp": seen},
                 size=end - first,
             )
-            for first in range(start, listed.size, step)
+            for first, end in self._ranges(start, listed.size, whole)
         ]
+
+    def _ranges(self, start: int, size: int, whole: bool) -> Iterator[tuple[int, int]]:
+        """The bytes of a file in ranges; the last ones are smaller, so that the lanes that share them end together."""
+        while start < size:
+            step = self.split_size or (RANGE if size - start > 2 * RANGE else LAST_RANGES)
+            end = size if whole else min(start + max(_MARK + 1, step), size)
+            yield start, end
+            start = end
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 GROUP_ROWS = 122_880
 GROUP_BYTES = 32 << 20
+SYNC_BYTES = 16 << 20
+"""Bytes after which a file is made durable in passing, so that little is left to do when its epoch ends."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -58,6 +60,7 @@ class Staged:
         self._delimiter = delimiter
         self._groups: list[pa.RecordBatch] = []
         self._writer: Any = None
+        self._synced = 0
         try:
             self._file = path.open("xb", buffering=0)
         except OSError as error:
@@ -80,9 +83,12 @@ class Staged:
             while view:
                 written = self._file.write(view)
                 view = view[written:]
+            self.bytes += len(data)
+            if self.bytes - self._synced >= SYNC_BYTES:
+                os.fdatasync(self._file.fileno())
+                self._synced = self.bytes
         except OSError as error:
             raise write_failed(error, self.path) from error
-        self.bytes += len(data)
 
     def seal(self, schema: pa.Schema | None = None) -> None:
         """End the file and make it durable; ``schema`` is that of a Parquet file without rows."""
