@@ -2,7 +2,7 @@
 
 A class component's fields are its annotated attributes (own and inherited; not ``_private``, not ClassVar, not
 ``State``), a function's are its parameters after the ``*``; both get the settings of the resources they ask for.
-Models are built at first need, so that declaring components costs nothing.
+Models are built at first need, so that declaring components costs nothing, and plain values need none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dataflare.errors import ConfigError, Problem
 from dataflare.fields import Field as Field
 from dataflare.fields import field as field
 from dataflare.fields import fields_of, input_fields_of
+from dataflare.plain import plain_json, plain_values
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -100,8 +101,10 @@ def dump(component: Component) -> dict[str, Any]:
     """
     fields = fields_of(type(component))
     values = {name: getattr(component, name) for name in fields}
-    model = model_of(type(component)).model_construct(**values)
-    shown: dict[str, Any] = model.model_dump(mode="json", by_alias=True, warnings=False)
+    shown = plain_json(fields, values)
+    if shown is None:
+        model = model_of(type(component)).model_construct(**values)
+        shown = model.model_dump(mode="json", by_alias=True, warnings=False)
     return {name: value for name, value in shown.items() if fields[name].applies(values)}
 
 
@@ -206,17 +209,18 @@ def _checked(
     unknown = [_unknown(name, fields) for name in given if name not in fields]
     meant = {problem.details["meant"] for problem in unknown}
     known = {name: value for name, value in given.items() if name in fields}
-    if not fields:
-        return {}, unknown
-    from pydantic import ValidationError
+    values = plain_values(fields, known)
+    if values is None:
+        from pydantic import ValidationError
 
-    model = model_of(cls)
-    try:
-        checked = model(**known)
-    except ValidationError as error:
-        wrong = [each for each in problems_of(error, known, model) if (each.code, each.pointer) not in _follow(meant)]
-        return {}, [*unknown, *wrong, *_unconverted_choices(fields, known, wrong)]
-    values = {name: getattr(checked, _member(name)) for name in fields}
+        model = model_of(cls)
+        try:
+            checked = model(**known)
+        except ValidationError as error:
+            found = problems_of(error, known, model)
+            wrong = [each for each in found if (each.code, each.pointer) not in _follow(meant)]
+            return {}, [*unknown, *wrong, *_unconverted_choices(fields, known, wrong)]
+        values = {name: getattr(checked, _member(name)) for name in fields}
     problems = [problem for name in fields if (problem := _misplaced(fields[name], values, known)) is not None]
     return values, [*unknown, *problems]
 
