@@ -6,7 +6,27 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import postgres as pg
+import psycopg
+import pytest
+
+from dataflare import crash
+from dataflare.config import dump
+from dataflare.context import Context
+from dataflare.errors import DataflareError, Fenced, StateError
+from dataflare_host.checkpoint import Changes
+from dataflare_state.postgres import Postgres
+
+from .conftest import change, checkpoint, held, letter
+from .proxy import Proxy
 
 FLOW = """
 version: 1
@@ -20,6 +40,56 @@ sinks:
 state: {uses: state/postgres, with: {dsn: "${secret:dsn}"}}
 checkpoint: {interval: 10ms, rows: 300}
 """
+
+Opener = Callable[..., Postgres]
+
+
+@pytest.fixture
+def opened() -> Iterator[Opener]:
+    """Opens a store on a database; closed at the end."""
+    stores: list[Postgres] = []
+
+    def open_one(dsn: str, **config: Any) -> Postgres:
+        stores.append(Postgres(dsn=dsn, **config))
+        stores[-1].open(Context())
+        return stores[-1]
+
+    yield open_one
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def proxy(postgres_server: pg.Postgres) -> Iterator[Proxy]:
+    with tempfile.TemporaryDirectory(prefix="dfpx-", dir="/tmp") as folder:
+        made = Proxy(Path(folder), postgres_server.folder)
+        yield made
+        made.close()
+
+
+def through(proxy: Proxy, dsn: str) -> str:
+    """The same database by way of the proxy."""
+    return dsn.partition("?")[0] + f"?host={quote(str(proxy.folder))}"
+
+
+def refused(work: Callable[[], Any], code: str) -> DataflareError:
+    with pytest.raises(DataflareError) as error:
+        work()
+    problem = error.value.problems[0]
+    assert problem.code == code
+    assert problem.fix
+    return error.value
+
+
+def direct(dsn: str, *queries: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for query in queries:
+            connection.execute(query.encode())
+
+
+def given(epoch: int) -> Changes:
+    """What an epoch changes: ten keys, and a letter that would be seen if it were filed twice."""
+    return Changes([change(str(key), str(epoch)) for key in range(10)], [letter(str(epoch))])
 
 
 def test_a_flow_keeps_its_state_there_by_a_secret_address(postgres: str, tmp_path: Path) -> None:
@@ -41,3 +111,260 @@ def test_a_flow_keeps_its_state_there_by_a_secret_address(postgres: str, tmp_pat
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2000
     assert json.loads(dataflare("run", "flow.yaml", "--json").splitlines()[-1])["nothing_new"]
     assert "${secret:dsn}" in dataflare("run", "flow.yaml", "--plan-only")
+
+
+# --- connections that are lost --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_a_commit_cut_off_at_any_byte_happens_once(way: str, postgres: str, proxy: Proxy, opened: Opener) -> None:
+    store = opened(through(proxy, postgres))
+    store.lease("f", "r", "o", 0)
+    for epoch in range(8):
+        store.commit(checkpoint(epoch), given(epoch), 1)  # statements are prepared by now
+    before = proxy.carried[way]
+    store.commit(checkpoint(8), given(8), 1)
+    length = proxy.carried[way] - before
+    cuts = {*range(0, length, max(1, length // 25)), *range(length - 12, length)}
+    for epoch, cut in enumerate(sorted(cuts), 9):
+        proxy.lose(way, cut)
+        store.commit(checkpoint(epoch), given(epoch), 1)
+        assert store.load("f", "r") == checkpoint(epoch)
+        assert proxy.lost == 1
+    last = 8 + len(cuts)
+    assert held(store) == {str(key): str(last) for key in range(10)}
+    assert [found.code for found in store.letters("f")] == [str(epoch) for epoch in range(last + 1)]
+
+
+def test_a_commit_whose_server_side_hangs_happens_once(postgres: str, proxy: Proxy, opened: Opener) -> None:
+    """The network is gone, and the server does not know: our own lost session sits on the lease."""
+    store = opened(through(proxy, postgres), lock_timeout=0.1)
+    store.lease("f", "r", "o", 0)
+    store.commit(checkpoint(0), given(0), 1)
+    proxy.lose("down", 300, half=True)
+    store.commit(checkpoint(1), given(1), 1)
+    assert proxy.lost == 1
+    assert [found.code for found in store.letters("f")] == ["0", "1"]
+    assert held(store) == {str(key): "1" for key in range(10)}
+
+
+@pytest.mark.parametrize("cut", [0, 60, 200, 330])
+def test_a_lease_whose_answer_is_lost_is_known_to_be_ours(
+    cut: int, postgres: str, proxy: Proxy, opened: Opener
+) -> None:
+    store = opened(through(proxy, postgres))
+    store.lease("f", "r", "o", 0)
+    proxy.lose("down", cut)
+    assert store.lease("f", "r", "o", 1) == 2
+    assert proxy.lost == 1
+    with pytest.raises(Fenced):
+        opened(postgres).lease("f", "r", "o", 1)
+    store.commit(checkpoint(0), Changes(), 2)
+
+
+def test_what_nobody_could_tell_is_told_by_the_next_owner(postgres: str, proxy: Proxy, opened: Opener) -> None:
+    store = opened(through(proxy, postgres), reconnect=0)
+    store.lease("f", "r", "o", 0)
+    proxy.lose("down", 100)
+    error = refused(lambda: store.commit(checkpoint(0), given(0), 1), "state.unreachable")
+    assert "goes on from its last epoch" in str(error)
+    assert store.lease("f", "r", "next", 1) == 2
+    known = store.load("f", "r")
+    store.commit(checkpoint(known.epoch + 1 if known else 0), Changes(), 2)
+
+
+def test_a_server_that_dies_and_comes_back_costs_nothing(postgres_server: pg.Postgres, opened: Opener) -> None:
+    store = opened(postgres_server.create(pg.fresh_name()))
+    store.lease("f", "r", "o", 0)
+    dead, back, told = threading.Event(), threading.Event(), list[int]()
+
+    def run() -> None:
+        epoch = 0
+        while not back.is_set() or len(told) < 300:
+            store.commit(checkpoint(epoch), given(epoch), 1)
+            store.settle("f", "r", epoch, 1)
+            told.append(epoch)
+            epoch += 1
+            if epoch == 100:
+                dead.set()
+
+    runner = threading.Thread(target=run)
+    runner.start()
+    assert dead.wait(60)
+    postgres_server.stop("immediate")
+    postgres_server.start()
+    back.set()
+    runner.join(60)
+    assert told == list(range(len(told)))
+    last = store.load("f", "r")
+    assert last is not None
+    assert last.epoch == told[-1]
+    assert held(store) == {str(key): str(told[-1]) for key in range(10)}
+    assert [found.code for found in store.letters("f")] == [str(epoch) for epoch in told]
+
+
+def test_a_server_that_is_not_there_is_told_at_once(tmp_path: Path, opened: Opener) -> None:
+    error = refused(lambda: opened(f"postgresql://me:hunter2@/db?host={tmp_path}"), "state.unreachable")
+    assert "hunter2" not in str(error)
+    assert f"me@{tmp_path}/db" in str(error)
+
+
+# --- other sessions -------------------------------------------------------------------------------------------------
+
+
+def test_an_owner_frozen_in_a_commit_is_taken_over_and_fenced(
+    postgres: str, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zombie, newer = opened(postgres), opened(postgres, lock_timeout=0.1)
+    zombie.lease("f", "r", "zombie", 0)
+    zombie.commit(checkpoint(0), given(0), 1)
+    frozen, wake = threading.Event(), threading.Event()
+
+    def freeze(name: str) -> None:
+        if name == "store-commit" and threading.current_thread() is thread:
+            frozen.set()
+            wake.wait(60)
+
+    outcome: list[str] = []
+
+    def commit() -> None:
+        try:
+            zombie.commit(checkpoint(1), given(1), 1)
+        except StateError as error:
+            outcome.append(error.code)
+
+    thread = threading.Thread(target=commit)
+    monkeypatch.setattr(crash, "point", freeze)
+    thread.start()
+    assert frozen.wait(60)
+    zombie.beat("f", "r", 1)  # a commit that takes long does not look like a dead owner
+    assert newer.lease("f", "r", "newer", 1) == 2
+    assert newer.load("f", "r") == checkpoint(0)
+    newer.commit(checkpoint(1, layout=2), Changes([change("0", "newer")]), 2)
+    wake.set()
+    thread.join(60)
+    assert outcome == ["state.fenced"]
+    assert newer.load("f", "r") == checkpoint(1, layout=2)
+    assert held(newer) == {**{str(key): "0" for key in range(10)}, "0": "newer"}
+    assert [found.code for found in newer.letters("f")] == ["0"]
+
+
+def test_a_locked_table_and_a_slow_statement_are_told(postgres: str, opened: Opener) -> None:
+    patient, hasty = opened(postgres, statement_timeout=0.1), opened(postgres, lock_timeout=0.1)
+    patient.lease("f", "r", "o", 0)
+    patient.commit(checkpoint(0), given(0), 1)
+    with psycopg.connect(postgres) as other:
+        other.execute("lock table dataflare.checkpoint in exclusive mode")
+        refused(lambda: patient.commit(checkpoint(1), given(1), 1), "state.timeout")
+        refused(lambda: hasty.settle("f", "r", 0, 1), "state.locked")
+        assert hasty.load("f", "r") == checkpoint(0)
+    for store in (patient, hasty):
+        assert held(store) == {str(key): "0" for key in range(10)}
+    patient.commit(checkpoint(1), given(1), 1)
+    hasty.settle("f", "r", 1, 1)
+
+
+# --- rights, other programs, damage ---------------------------------------------------------------------------------
+
+
+def test_a_user_without_special_rights_needs_only_a_schema(
+    postgres: str, postgres_server: pg.Postgres, opened: Opener
+) -> None:
+    name = postgres.partition("?")[0].rpartition("/")[2]
+    role = f"plain_{name}"
+    direct(postgres, f"create role {role} login", f"revoke all on database {name} from public",
+           f"grant connect on database {name} to {role}")  # fmt: skip
+    dsn = postgres.replace("dataflare@", f"{role}@")
+    store = opened(dsn)
+    assert store.load("f", "r") is None
+    refused(lambda: store.lease("f", "r", "o", 0), "state.unwritable")
+    direct(postgres, f"create schema kept authorization {role}")
+    store = opened(dsn, schema="kept", lock_timeout=0.1)
+    store.lease("f", "r", "o", 0)
+    with closing(psycopg.connect(dsn)) as sitting:
+        sitting.execute("select 1 from kept.lease for update")
+        store.lease("f", "r", "o", 1)
+        with pytest.raises(psycopg.errors.AdminShutdown):
+            sitting.execute("select 1")
+    store.commit(checkpoint(0), given(0), 2)
+    assert len(held(store)) == 10
+
+
+def test_a_database_that_may_only_be_read_is_told(postgres: str, opened: Opener) -> None:
+    opened(postgres).lease("f", "r", "o", 0)
+    direct(postgres, f'alter database "{postgres.partition("?")[0].rpartition("/")[2]}" '
+                     "set default_transaction_read_only = on")  # fmt: skip
+    store = opened(postgres)
+    assert store.flows() == [("f", "r")]
+    refused(lambda: store.lease("f", "r", "o", 1), "state.unwritable")
+
+
+def test_commits_are_durable_whatever_the_database_says(postgres: str, opened: Opener) -> None:
+    name = postgres.partition("?")[0].rpartition("/")[2]
+    direct(postgres, f'alter database "{name}" set synchronous_commit = off')
+    store = opened(postgres)
+    with store._session.aside() as connection:
+        assert connection is None  # nothing is made by looking
+    store.lease("f", "r", "o", 0)
+    with store._session.aside() as connection:
+        assert connection
+        assert connection.execute("show synchronous_commit").fetchone() == ("on",)
+
+
+@pytest.mark.parametrize(
+    ("query", "code"),
+    [
+        ("update layout set number = 99", "state.newer_schema"),
+        ("delete from layout", "state.not_a_store"),
+        ("alter table layout rename number to theirs", "state.not_a_store"),
+    ],
+)
+def test_tables_of_others_are_refused(query: str, code: str, postgres: str, opened: Opener) -> None:
+    opened(postgres).lease("f", "r", "o", 0)
+    direct(postgres, "set search_path = dataflare", query)
+    refused(lambda: opened(postgres), code)
+
+
+@pytest.mark.parametrize(
+    ("query", "what"),
+    [
+        ("update checkpoint set body = replace(body, 'part', 'trap') where epoch = 2", "checkpoint of epoch 2"),
+        ("update checkpoint set body = replace(body, 'a.csv', 'b.csv') where epoch = 2", "checkpoint of epoch 2"),
+        ("update blob set data = data || '!' where data like '2%'", "a snapshot of epoch 2"),
+        ("delete from blob where data like '2%'", "a snapshot of epoch 2 is missing"),
+    ],
+)
+def test_damage_names_the_newest_intact_epoch_and_takes_none(
+    query: str, what: str, postgres: str, opened: Opener
+) -> None:
+    store = opened(postgres)
+    store.lease("f", "r", "o", 0)
+    for epoch in range(3):
+        store.commit(checkpoint(epoch, snapshots={"s": {"0": str(epoch) * 5000}}), given(epoch), 1)
+    direct(postgres, "set search_path = dataflare", query,
+           "update checkpoint set body = body || ' ' where epoch = 1")  # fmt: skip
+    if "trap" in query:
+        direct(postgres, "update dataflare.checkpoint set digest = '' where epoch = 2")
+    error = refused(lambda: store.load("f", "r"), "state.corrupt")
+    assert what in str(error)
+    assert error.problems[0].details == {"intact_epoch": 0}
+    intact = store.load("f", "r", 0)
+    assert intact
+    assert intact.epoch == 0
+
+
+def test_a_password_is_never_shown(opened: Opener, tmp_path: Path) -> None:
+    for dsn in (
+        f"postgresql://me:hunter2@/db?host={tmp_path}",
+        "host=x password=hunter2 =",
+        "postgresql://me:hunter2@[x",
+    ):
+        made = Postgres(dsn=dsn)
+        shown = [repr(made), str(dump(made)), repr(vars(made))]
+        with pytest.raises(DataflareError) as error:
+            made.open(Context())
+        cause: BaseException | None = error.value
+        while cause is not None:
+            shown += [str(cause), repr(cause)]
+            cause = cause.__cause__
+        assert "hunter2" not in "".join(shown)

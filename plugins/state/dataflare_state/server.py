@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from dataflare.errors import ConfigError, StateError
 from dataflare_state import problems
 from dataflare_state.tables import LAYOUT, TABLES
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -219,6 +221,7 @@ class Session:
                     self._expect_idle()
                 if time.monotonic() >= until:
                     raise problem from why
+                log.warning("connecting to %s again: %s", self.server.place, problem.problems[0].cause)
                 time.sleep(pause)
         raise AssertionError("pauses without end")
 
