@@ -1,15 +1,20 @@
 """Flow files: the printed flow works as it stands, and every mistake is reported at once with its place."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError, Problem
-from dataflare_flow.document import parse_document
+from dataflare_flow.document import parse_document, read_document
 from dataflare_flow.flow import Flow
 from dataflare_flow.vocabulary import flow_schema
+from dataflare_host.cli import main
+
+EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*/flow.yaml"))
 
 PRINTED = """\
 version: 1
@@ -253,3 +258,24 @@ def test_the_schema_for_editors_knows_every_word() -> None:
     assert schema["properties"]["sinks"]["additionalProperties"]["required"] == ["uses", "from"]
     assert schema["properties"]["version"] == {"const": 1}
     assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_schema_for_editors_takes_every_example(path: Path) -> None:
+    from jsonschema import Draft202012Validator
+
+    validator = Draft202012Validator(flow_schema())
+    given = read_document(path).value
+    assert list(validator.iter_errors(given)) == []
+    for wrong in ({**given, "sinc": {}}, {**given, "version": 2}, {**given, "sources": {"a b": {}}}):
+        assert not validator.is_valid(wrong)
+
+
+def test_the_schema_for_editors_is_printed_and_written(tmp_path: Path, capsys: Any) -> None:
+    assert main(["flow", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == flow_schema()
+    written = tmp_path / "flow.schema.json"
+    assert main(["flow", "schema", "--out", str(written)]) == 0
+    assert capsys.readouterr().out == ""
+    assert json.loads(written.read_text()) == flow_schema()
+    assert main(["flow", "schema", "--out", str(tmp_path / "no" / "schema.json")]) == 2
