@@ -45,6 +45,20 @@ def sqlite_place(folder: Path) -> Place:
     return Place("sqlite", f"sqlite:///{path}", ask)
 
 
+def duckdb_place(folder: Path) -> Place:
+    """A DuckDB file; asked in this process, since no other may open it."""
+    path = folder / "shop.duckdb"
+
+    def ask(text: str) -> list[tuple[Any, ...]]:
+        import duckdb
+
+        with duckdb.connect(path) as connection:
+            found = connection.execute(text)
+            return found.fetchall() if found.description else []
+
+    return Place("duckdb", f"duckdb:///{path}", ask)
+
+
 def postgres_place(server: pg.Postgres) -> Place:
     """A database of the session's PostgreSQL server."""
     dsn = server.create(pg.fresh_name())

@@ -16,6 +16,7 @@ SCHEMES = {
     "sqlite": "dataflare_std.sql.sqlite",
     "postgresql": "dataflare_std.sql.postgres",
     "postgres": "dataflare_std.sql.postgres",
+    "duckdb": "dataflare_std.sql.duck",
 }
 
 

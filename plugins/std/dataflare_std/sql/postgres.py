@@ -17,9 +17,9 @@ from dataflare_std.sql.databases import unknown_address
 from dataflare_std.sql.postgres_copy import HEAD, TAIL, copy_pieces
 from dataflare_std.sql.postgres_errors import is_refusal, refusal, translated
 from dataflare_std.sql.postgres_read import read_table
-from dataflare_std.sql.postgres_table import PostgresShape, make_room, missing_rights, shape_of, table_name
+from dataflare_std.sql.postgres_table import PostgresShape, make_room, missing_rights, shape_of
 from dataflare_std.sql.staging import StagingTarget, TableShape, lost_rows
-from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted
+from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted, table_name
 from dataflare_std.sql.target import OP, Misfits, Owner, Refusal, Table
 
 if TYPE_CHECKING:

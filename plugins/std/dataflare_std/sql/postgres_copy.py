@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.sql.json_text import json_text
-from dataflare_std.sql.postgres_types import DAY_ONE, integer_width, is_bytes, is_text, microseconds
+from dataflare_std.sql.postgres_types import DAY_ONE, integer_width, is_bytes, is_text
+from dataflare_std.sql.times import microseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any
 
-from dataflare import ConfigError, Failed
+from dataflare import ConfigError
 from dataflare_std.sql import statements
-from dataflare_std.sql.staging import TableShape
-from dataflare_std.sql.statements import quoted
+from dataflare_std.sql.staging import TableShape, key_index, key_not_unique
+from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import Table
 
 Rows = Callable[..., list[tuple[Any, ...]]]
@@ -43,11 +42,6 @@ class PostgresShape(TableShape):
 
     plain: dict[str, str] = field(default_factory=dict)
     required: frozenset[str] = frozenset()
-
-
-def table_name(table: str) -> str:
-    """A table as SQL writes it; what stands before a dot is its schema."""
-    return ".".join(quoted(part) for part in table.split(".", 1))
 
 
 def shape_of(rows: Rows, table: Table) -> PostgresShape:
@@ -110,19 +104,8 @@ def missing_rights(rows: Rows, table: Table) -> list[str]:
 def _make_key_index(rows: Rows, table: Table) -> None:
     from psycopg.errors import UniqueViolation
 
-    index = quoted("dataflare_key_" + sha256("\0".join((table.name, *table.key)).encode()).hexdigest()[:16])
+    index = quoted(key_index(table))
     try:
         rows(f"CREATE UNIQUE INDEX IF NOT EXISTS {index} ON {table_name(table.name)} ({statements.names(table.key)})")
     except UniqueViolation as error:
         raise key_not_unique(table) from error
-
-
-def key_not_unique(table: Table) -> Failed:
-    """The refusal of an upsert into a table that holds a key twice."""
-    return Failed.of(
-        "sql.key_not_unique",
-        f"rows of `{table.name}` share the same key {', '.join(table.key)}",
-        pointer="/key",
-        cause="`upsert` replaces the one row that has the key, so there must not be two",
-        fix="remove the doubled rows, or name the columns that tell rows apart",
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dataflare_std.sql.target import Misfits
+from dataflare_std.sql.times import inexact, microseconds
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,32 +90,11 @@ def misfits(column: pa.Array) -> Misfits | None:
         outside = pc.or_(pc.less(days, FIRST_DAY), pc.greater(days, LAST_DAY))
         return _mask(outside), "sql.out_of_range", "is a date that PostgreSQL does not know"
     if is_.is_timestamp(kind) or is_.is_duration(kind) or is_.is_time(kind):
-        return _inexact(column), "sql.out_of_range", "is no time that PostgreSQL keeps, to the microsecond"
+        wrong = inexact(column)
+        if is_.is_timestamp(kind):
+            wrong = pc.or_(wrong, pc.less(microseconds(column), FIRST_INSTANT))
+        return _mask(wrong), "sql.out_of_range", "is no time that PostgreSQL keeps, to the microsecond"
     return None
-
-
-def microseconds(column: pa.Array) -> pa.Array:
-    """Times as whole microseconds; what does not fit is cut or wraps around."""
-    import pyarrow as pa
-    import pyarrow.types as is_
-
-    kind = column.type
-    if is_.is_time(kind):
-        return column.cast(pa.time64("us"), safe=False).cast(pa.int64())
-    wanted = pa.duration("us") if is_.is_duration(kind) else pa.timestamp("us", kind.tz)
-    return column.cast(wanted, safe=False).cast(pa.int64())
-
-
-def _inexact(column: pa.Array) -> pa.Array:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.types as is_
-
-    micros = microseconds(column)
-    given = column.view(pa.int32()).cast(pa.int64()) if is_.is_time32(column.type) else column.view(pa.int64())
-    factor = {"s": 1_000_000, "ms": 1_000, "us": 1}.get(column.type.unit)
-    bad = pc.not_equal(pc.divide(micros, factor) if factor else pc.multiply(micros, 1_000), given)
-    return _mask(pc.or_(bad, pc.less(micros, FIRST_INSTANT)) if is_.is_timestamp(column.type) else bad)
 
 
 def _mask(found: pa.Array) -> pa.Array:

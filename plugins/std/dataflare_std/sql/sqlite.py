@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare import ConfigError, Context, Problem
 from dataflare_std.sql import statements
+from dataflare_std.sql.database_file import FileKind, check_address, check_database, database_path
 from dataflare_std.sql.sqlite_errors import constraint, translated
-from dataflare_std.sql.sqlite_file import check_database, check_table, database_path
 from dataflare_std.sql.sqlite_table import make_room, shape_of, types_of
 from dataflare_std.sql.sqlite_values import bindable, declared, too_large, unsupported
 from dataflare_std.sql.staging import StagingTarget, TableShape
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BUSY_SECONDS = 2.0
+KIND = FileKind("SQLite", b"SQLite format 3\x00", 0, ("dataflare_", "sqlite_"))
 
 
 class SqliteDatabase:
@@ -30,15 +31,11 @@ class SqliteDatabase:
 
     def check(self, uri: str, table: Table, ctx: Context) -> Iterable[Problem]:
         """The form of the address, and names that SQLite keeps for itself."""
-        try:
-            database_path(uri, ctx)
-        except ConfigError as error:
-            yield from error.problems
-        yield from check_table(table)
+        return check_address(uri, table, KIND, ctx)
 
     def check_place(self, uri: str, ctx: Context) -> Iterable[Problem]:
         """The file and its folder."""
-        return check_database(database_path(uri, ctx))
+        return check_database(database_path(uri, ctx), KIND)
 
     def holds(self, kind: pa.DataType) -> bool:
         """Numbers, text and bytes; the rest becomes text."""
@@ -46,6 +43,10 @@ class SqliteDatabase:
 
     def connect(self, uri: str, table: Table, ctx: Context) -> SqliteTarget:
         """Open the file."""
+        problems = [*self.check(uri, table, ctx)]
+        problems = problems or [*self.check_place(uri, ctx)]
+        if problems:
+            raise ConfigError(*problems)
         return SqliteTarget(database_path(uri, ctx), table)
 
 
@@ -59,9 +60,6 @@ class SqliteTarget(StagingTarget):
 
     def __init__(self, path: Path, table: Table) -> None:
         super().__init__(table)
-        problems = [*check_table(table), *check_database(path)]
-        if problems:
-            raise ConfigError(*problems)
         self._path = path
         is_new = not path.exists() or path.stat().st_size == 0
         with translated(path):

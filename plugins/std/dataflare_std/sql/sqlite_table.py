@@ -6,9 +6,9 @@ import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 
-from dataflare import ConfigError, Failed
+from dataflare import ConfigError
 from dataflare_std.sql import statements
-from dataflare_std.sql.staging import TableShape
+from dataflare_std.sql.staging import TableShape, key_not_unique
 from dataflare_std.sql.statements import quoted
 from dataflare_std.sql.target import Table
 
@@ -68,13 +68,7 @@ def _make_key_index(connection: sqlite3.Connection, table: Table) -> None:
     try:
         connection.execute(f"CREATE UNIQUE INDEX {index} ON {quoted(table.name)} ({statements.names(table.key)})")
     except sqlite3.IntegrityError as error:
-        raise Failed.of(
-            "sql.key_not_unique",
-            f"rows of `{table.name}` share the same key {', '.join(table.key)}",
-            pointer="/key",
-            cause="`upsert` replaces the one row that has the key, so there must not be two",
-            fix="remove the doubled rows, or name the columns that tell rows apart",
-        ) from error
+        raise key_not_unique(table) from error
 
 
 def _unique_indexes(connection: sqlite3.Connection, table: str) -> tuple[list[tuple[str, ...]], bool]:

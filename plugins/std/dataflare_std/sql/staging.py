@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dataflare import Failed, Fenced, crash
@@ -284,6 +285,22 @@ class StagingTarget(ABC):
 def lost_rows(what: str) -> Failed:
     """Staged rows that are gone before their epoch was decided (a database that crashed): the epoch comes again."""
     return Failed.of("sql.staged_rows", what, kind="retry", fix="nothing: the epoch is repeated from its beginning")
+
+
+def key_index(table: Table) -> str:
+    """The name of the index that an upsert makes where the table has none for its key."""
+    return "dataflare_key_" + sha256("\0".join((table.name, *table.key)).encode()).hexdigest()[:16]
+
+
+def key_not_unique(table: Table) -> Failed:
+    """The refusal of an upsert into a table that holds a key twice."""
+    return Failed.of(
+        "sql.key_not_unique",
+        f"rows of `{table.name}` share the same key {', '.join(table.key)}",
+        pointer="/key",
+        cause="`upsert` replaces the one row that has the key, so there must not be two",
+        fix="remove the doubled rows, or name the columns that tell rows apart",
+    )
 
 
 def _sink(owner: Owner) -> tuple[str, str, str]:

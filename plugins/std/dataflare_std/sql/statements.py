@@ -40,6 +40,11 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def table_name(table: str) -> str:
+    """A table as SQL writes it; what stands before a dot is its schema."""
+    return ".".join(quoted(part) for part in table.split(".", 1))
+
+
 def names(columns: Iterable[str], prefix: str = "") -> str:
     """Names with commas between them."""
     return ", ".join(prefix + quoted(column) for column in columns)

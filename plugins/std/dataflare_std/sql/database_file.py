@@ -1,15 +1,24 @@
-"""The file of a SQLite database: its address, and whether a sink can work with it."""
+"""The file of a database: its address, and whether a sink can work with it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from dataflare import Context, Problem
+from dataflare import ConfigError, Context, Problem
 from dataflare_std.sql.databases import unknown_address
 from dataflare_std.sql.target import Table
 
-MAGIC = b"SQLite format 3\x00"
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of database in one file: its name, what its files begin with (from ``offset`` on), reserved names."""
+
+    name: str
+    magic: bytes
+    offset: int
+    reserved: tuple[str, ...]
 
 
 def database_path(uri: str, ctx: Context) -> Path:
@@ -20,15 +29,19 @@ def database_path(uri: str, ctx: Context) -> Path:
     return ctx.path(rest[1:])
 
 
-def check_table(table: Table) -> Iterator[Problem]:
-    """What is wrong with the name of a table."""
-    if table.name.lower().startswith(("dataflare_", "sqlite_")):
+def check_address(uri: str, table: Table, kind: FileKind, ctx: Context) -> Iterator[Problem]:
+    """What is wrong with address and table by themselves."""
+    try:
+        database_path(uri, ctx)
+    except ConfigError as error:
+        yield from error.problems
+    if table.name.lower().startswith(kind.reserved):
         yield Problem(
             "sql.reserved_table", f"the name `{table.name}` is reserved", pointer="/table", fix="use another name"
         )
 
 
-def check_database(path: Path) -> Iterator[Problem]:
+def check_database(path: Path, kind: FileKind) -> Iterator[Problem]:
     """What would keep a sink from working with this file; changes nothing."""
     if not path.parent.is_dir():
         yield Problem(
@@ -40,13 +53,13 @@ def check_database(path: Path) -> Iterator[Problem]:
     elif path.is_dir():
         yield Problem("sql.cannot_open", f"{path} is a folder", pointer="/uri", fix="name a file in it")
     elif path.exists():
-        yield from _check_file(path)
+        yield from _check_file(path, kind)
 
 
-def _check_file(path: Path) -> Iterator[Problem]:
+def _check_file(path: Path, kind: FileKind) -> Iterator[Problem]:
     try:
         with path.open("r+b") as file:
-            head = file.read(len(MAGIC))
+            head = file.read(kind.offset + len(kind.magic))
     except OSError as error:
         yield Problem(
             "sql.cannot_open",
@@ -56,5 +69,6 @@ def _check_file(path: Path) -> Iterator[Problem]:
             fix="give this user the right to read and write it",
         )
         return
-    if head and head != MAGIC:
-        yield Problem("sql.not_a_database", f"{path} is not a SQLite database", pointer="/uri", fix="name another file")
+    if head and head[kind.offset :] != kind.magic:
+        message = f"{path} is not a {kind.name} database"
+        yield Problem("sql.not_a_database", message, pointer="/uri", fix="name another file")
