@@ -9,20 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host as Host
-    from dataflare_host.checkpoint import Changes as Changes
-    from dataflare_host.checkpoint import Checkpoint as Checkpoint
-    from dataflare_host.checkpoint import EpochInfo as EpochInfo
-    from dataflare_host.checkpoint import LeaseInfo as LeaseInfo
-    from dataflare_host.checkpoint import Letter as Letter
-    from dataflare_host.checkpoint import SplitState as SplitState
-    from dataflare_host.checkpoint import StateChange as StateChange
     from dataflare_host.events import Record as Record
     from dataflare_host.host import Event as Event
     from dataflare_host.host import FlowStatus as FlowStatus
     from dataflare_host.host import HostApi as HostApi
     from dataflare_host.host import Principal as Principal
     from dataflare_host.kinds import Budget as Budget
-    from dataflare_host.kinds import Command as Command
     from dataflare_host.kinds import Engine as Engine
     from dataflare_host.kinds import Exchange as Exchange
     from dataflare_host.kinds import FlowHead as FlowHead
@@ -33,7 +25,6 @@ if TYPE_CHECKING:
     from dataflare_host.kinds import Planner as Planner
     from dataflare_host.kinds import Runner as Runner
     from dataflare_host.kinds import Service as Service
-    from dataflare_host.kinds import Store as Store
     from dataflare_host.layout import Layout as Layout
     from dataflare_host.layout import Part as Part
     from dataflare_host.layout import Region as Region
@@ -46,10 +37,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "app": "Host",
-    "checkpoint": "Changes Checkpoint EpochInfo LeaseInfo Letter SplitState StateChange",
     "events": "Record",
     "host": "Event FlowStatus HostApi Principal",
-    "kinds": "Budget Command Engine Exchange FlowHead Link Loader Mode Outcome Planner Runner Service Store",
+    "kinds": "Budget Engine Exchange FlowHead Link Loader Mode Outcome Planner Runner Service",
     "layout": "Layout Part Region layout_of",
     "manifest": "Manifest",
     "plan": "Edge Guarantee Plan StepPlan",

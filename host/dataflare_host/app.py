@@ -22,9 +22,10 @@ from dataflare_host.registry import Table, table_of
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
+    from dataflare.grants import Grants
+    from dataflare.store import Store
     from dataflare_host.control import Line
-    from dataflare_host.grants import Grants
-    from dataflare_host.kinds import Planner, Store
+    from dataflare_host.kinds import Planner
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -186,7 +187,7 @@ class Host:
 
     def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
         """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""
-        from dataflare_host.grants import effective
+        from dataflare.grants import effective
 
         manifest = self.table().plugins.get(plugin)
         return effective(manifest.permissions if manifest else {}, self._ceiling)

@@ -1,15 +1,13 @@
 """The local socket of a running flow: ``status``, ``stop``, ``drain`` and the other commands of a runner.
 
-``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. Frames are
-``u32 header length (LE) | JSON header | payload``; the payload is one JSON value whose size the header names.
-The runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
+``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. In ``dataflare.frames``
+the runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
 A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import socket
@@ -24,10 +22,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from dataflare.errors import ConfigError, DataflareError, Failed, Problem, StateError, problem_of
+from dataflare.frames import receive, send
 
 PROTOCOL = 1
-MAX_HEADER = 1 << 20
-MAX_PAYLOAD = 16 << 20
 MAX_PATH = 100
 MAX_CONNECTIONS = 32
 ANSWER_TIMEOUT = 30.0
@@ -73,7 +70,7 @@ class Line:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self.hello, _ = _receive(sock)
+        self.hello, _ = receive(sock)
         if self.hello.get("protocol") != PROTOCOL:
             raise Failed.of(
                 "run.protocol",
@@ -84,8 +81,8 @@ class Line:
     def ask(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Send a command and wait for its answer. Raises Failed ``run.no_answer`` where none comes."""
         try:
-            _send(self._sock, {"op": command}, dict(args))
-            header, answer = _receive(self._sock)
+            send(self._sock, {"op": command}, dict(args))
+            header, answer = receive(self._sock)
         except (OSError, EOFError) as error:
             raise Failed.of("run.no_answer", f"the runner did not answer `{command}`: {error}") from error
         if header.get("op") != "answer":
@@ -98,9 +95,9 @@ class Line:
         """Wait until the flow ended; its outcome, empty if it died. Raises TimeoutError."""
         self._sock.settimeout(timeout)
         try:
-            header, outcome = _receive(self._sock)
+            header, outcome = receive(self._sock)
             while header.get("op") != "ended":
-                header, outcome = _receive(self._sock)
+                header, outcome = receive(self._sock)
             return dict(outcome or {})
         except (EOFError, ConnectionError):
             return {}
@@ -156,7 +153,7 @@ class Server:
             with suppress(OSError):
                 line.settimeout(1.0)
                 with guard:
-                    _send(line, {"op": "ended"}, self._outcome)
+                    send(line, {"op": "ended"}, self._outcome)
             _hang_up(line)
 
     def _release(self) -> None:
@@ -187,12 +184,12 @@ class Server:
         guard = self._lines[line]
         try:
             with guard:
-                _send(line, self.hello)
+                send(line, self.hello)
             while True:
-                header, args = _receive(line)
+                header, args = receive(line)
                 answer = self._answer(str(header.get("op")), args)
                 with guard:
-                    _send(line, *answer)
+                    send(line, *answer)
         except (OSError, EOFError, DataflareError):
             pass
         finally:
@@ -206,39 +203,6 @@ class Server:
             return {"op": "answer", "ok": False}, [problem.as_json() for problem in error.problems]
         except Exception as error:
             return {"op": "answer", "ok": False}, [problem_of(error).as_json()]
-
-
-# --- frames ------------------------------------------------------------------------------------
-
-
-def _send(sock: socket.socket, header: Mapping[str, Any], payload: Json = None) -> None:
-    body = b"" if payload is None else json.dumps(payload, ensure_ascii=False, default=str).encode()
-    head = json.dumps({**header, "parts": [len(body)] if body else []}).encode()
-    sock.sendall(struct.pack("<I", len(head)) + head + body)
-
-
-def _receive(sock: socket.socket) -> tuple[dict[str, Any], Json]:
-    (length,) = struct.unpack("<I", _exactly(sock, 4))
-    if length > MAX_HEADER:
-        raise Failed.of("run.bad_frame", f"a frame's header of {length} bytes is larger than {MAX_HEADER}")
-    try:
-        header = json.loads(_exactly(sock, length))
-        size = sum(int(part) for part in header.get("parts", ()))
-        if not 0 <= size <= MAX_PAYLOAD:
-            raise ValueError(f"{size} bytes of payload")
-        return header, json.loads(_exactly(sock, size)) if size else None
-    except (ValueError, AttributeError, TypeError) as error:
-        raise Failed.of("run.bad_frame", f"not a control frame: {error}") from error
-
-
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    got = bytearray()
-    while len(got) < size:
-        part = sock.recv(min(size - len(got), 1 << 16))
-        if not part:
-            raise EOFError("the other side hung up")
-        got += part
-    return bytes(got)
 
 
 def _error_of(answer: Json) -> DataflareError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dataflare.component import Component
-    from dataflare_host.kinds import Store
+    from dataflare.store import Store
     from dataflare_host.plan import Plan
     from dataflare_host.registry import Table
 

@@ -22,7 +22,8 @@ KINDS: Mapping[str, str] = {
     kind: f"{module}:{kind.title()}"
     for module, kinds in {
         "dataflare.component": "source processor sink tool command codec notifier secrets keyring",
-        "dataflare_host.kinds": "planner store layer engine mode loader service",
+        "dataflare.store": "store layer",
+        "dataflare_host.kinds": "planner engine mode loader service",
     }.items()
     for kind in kinds.split()
 }

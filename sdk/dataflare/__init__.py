@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from dataflare.batch import Batch as Batch
     from dataflare.batch import Envelope as Envelope
     from dataflare.batch import Rows as Rows
+    from dataflare.checkpoint import Changes as Changes
+    from dataflare.checkpoint import Checkpoint as Checkpoint
+    from dataflare.checkpoint import EpochInfo as EpochInfo
+    from dataflare.checkpoint import LeaseInfo as LeaseInfo
+    from dataflare.checkpoint import Letter as Letter
+    from dataflare.checkpoint import SplitState as SplitState
+    from dataflare.checkpoint import StateChange as StateChange
     from dataflare.component import Codec as Codec
     from dataflare.component import Command as Command
     from dataflare.component import Component as Component
@@ -60,6 +67,8 @@ if TYPE_CHECKING:
     from dataflare.split import Stream as Stream
     from dataflare.state import State as State
     from dataflare.state import state as state
+    from dataflare.store import Layer as Layer
+    from dataflare.store import Store as Store
     from dataflare.types import Bytes as Bytes
     from dataflare.types import Columns as Columns
     from dataflare.types import Duration as Duration
@@ -71,6 +80,7 @@ if TYPE_CHECKING:
 _EXPORTS = {
     "arrow_types": "arrow_type schema_of",
     "batch": "Batch Envelope Rows",
+    "checkpoint": "Changes Checkpoint EpochInfo LeaseInfo Letter SplitState StateChange",
     "component": "Codec Command Component Keyring Notifier Processor Secrets Sink Source Spec Tool",
     "context": "Context",
     "decorators": "command notifier processor sink source tool",
@@ -80,6 +90,7 @@ _EXPORTS = {
     "schema": "Schema",
     "split": "Demand Idle Json Out Refused Resume Span Split Stream",
     "state": "State",
+    "store": "Layer Store",
     "types": "Bytes Columns Duration Expr Secret Uses",
     "window": "Window",
 }

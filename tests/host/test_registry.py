@@ -174,13 +174,16 @@ def test_a_table_never_changes(table):
 
 
 def test_the_kinds_without_a_plugin_are_those_of_sdk_and_host():
+    import dataflare.store
     import dataflare_host.kinds
 
     ours = ("dataflare.", "dataflare_host.")
     made = {kind: f"{base.__module__}:{base.__name__}" for kind, base in kinds().items()}
     assert made | KINDS == made
     assert {kind for kind, base in made.items() if base.startswith(ours)} == set(KINDS)
-    assert dataflare_host.kinds.Store is Host.start(()).table().base("store")
+    table = Host.start(()).table()
+    assert table.base("store") is dataflare.store.Store
+    assert table.base("mode") is dataflare_host.kinds.Mode
 
 
 def test_a_kind_has_one_maker(site):

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from dataflare.store import Store
 from dataflare_flow import Flow
 from dataflare_host import Host
-from dataflare_host.kinds import Budget, Engine, Outcome, Runner, Store
+from dataflare_host.kinds import Budget, Engine, Outcome, Runner
 from dataflare_host.layout import layout_of
 from dataflare_host.plan import Plan
 

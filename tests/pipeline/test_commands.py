@@ -12,8 +12,9 @@ import pytest
 
 from dataflare import Batch, ConfigError, Idle, Processor, Sink, Source, Split, State, StateError, processor, sink
 from dataflare.state import state
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 out: list[dict[str, Any]] = []
 held = threading.Event()

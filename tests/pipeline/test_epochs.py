@@ -10,8 +10,9 @@ import pytest
 
 from dataflare import Batch, Idle, Processor, Sink, Source, Split
 from dataflare.errors import Failed, Retry
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 events: list[tuple[Any, ...]] = []
 gate = threading.Event()

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, Processor, Sink, Source, Split
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 events: list[tuple[Any, ...]] = []
 out: list[dict[str, Any]] = []

@@ -10,8 +10,9 @@ import pytest
 
 from dataflare import Batch, Idle, Processor, Sink, Source, Split, processor
 from dataflare.errors import Failed, Reject, Retry, StateError
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 from dataflare_state.sqlite import Sqlite
 
 out: dict[int, list[int]] = {}

@@ -12,8 +12,9 @@ import pytest
 from dataflare import Batch, Processor, Split, State, sink, source
 from dataflare.component import Source
 from dataflare.state import state
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 out: list[dict[str, Any]] = []
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, Idle, Sink, Source, Split
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Store
 
 gate = threading.Event()
 begun = threading.Event()

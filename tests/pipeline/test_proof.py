@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 import pytest
 
 from dataflare import Batch, Columns, Out, Processor, State, processor, sink, source
+from dataflare.checkpoint import Checkpoint
 from dataflare.state import state
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.checkpoint import Checkpoint
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 from dataflare_pipeline.proof import differences
 
 out: list[int] = []

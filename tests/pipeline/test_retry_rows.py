@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from dataflare import Batch, Reject, Retry, sink, source
 from dataflare.batch import Rejected
 from dataflare.errors import Problem
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.policy import Policy
 

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from dataflare import Batch, Out, Processor, Sink, Source, Split, processor, sink, source
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Budget, Outcome, Store
+from dataflare_host.kinds import Budget, Outcome
 
 out: dict[str, list[Any]] = {}
 made: list[str] = []

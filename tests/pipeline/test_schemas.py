@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from dataflare import Batch, ConfigError, Processor, Sink, processor, sink, source
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 out: list[dict[str, Any]] = []
 planned: list[list[str]] = []

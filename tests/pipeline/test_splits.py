@@ -10,8 +10,9 @@ import pytest
 
 from dataflare import Batch, Idle, Source, Split, sink
 from dataflare.errors import Retry
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 events: list[tuple[Any, ...]] = []
 free = threading.Event()

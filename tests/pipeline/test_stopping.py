@@ -10,8 +10,9 @@ import pytest
 
 from dataflare import Batch, Idle, Sink, Source, Split, processor, sink, source
 from dataflare.errors import Failed, Retry
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 out: list[int] = []
 reached = threading.Event()

@@ -12,8 +12,9 @@ import pytest
 
 from dataflare import Batch, Idle, Processor, Source, Split, State, processor, sink
 from dataflare.state import state
+from dataflare.store import Store
 from dataflare_flow import Flow
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 ROWS = {"key": str, "n": int, "at": datetime}

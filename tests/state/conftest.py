@@ -13,10 +13,10 @@ from typing import Any
 import postgres as pg
 import pytest
 
+from dataflare.checkpoint import Checkpoint, Letter, SplitState, StateChange
 from dataflare.context import Context
+from dataflare.store import Store
 from dataflare_host import Host
-from dataflare_host.checkpoint import Checkpoint, Letter, SplitState, StateChange
-from dataflare_host.kinds import Store
 
 KINDS = ["memory", "file", "sqlite", "postgres"]
 SERVERS: list[pg.Postgres] = []

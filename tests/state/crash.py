@@ -17,9 +17,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from dataflare.checkpoint import Changes, Checkpoint, Letter, SplitState, StateChange
 from dataflare.context import Context
-from dataflare_host.checkpoint import Changes, Checkpoint, Letter, SplitState, StateChange
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 
 CALLS = ("open", "write", "fsync", "link", "rename", "replace", "unlink", "mkdir", "rmdir")
 Operation = Callable[[Store], Any]

@@ -12,9 +12,9 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+from dataflare.checkpoint import Changes, Checkpoint, Letter, StateChange
 from dataflare.context import Context
 from dataflare.errors import Fenced
-from dataflare_host.checkpoint import Changes, Checkpoint, Letter, StateChange
 
 
 def main(kind: str, folder: Path, name: str, config: str) -> None:

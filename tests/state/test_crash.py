@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from dataflare.checkpoint import Changes
 from dataflare.errors import Fenced
-from dataflare_host.checkpoint import Changes
 
 from .conftest import change, checkpoint, config_of, held, kind_of, letter, open_store
 

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.checkpoint import Changes, Checkpoint, Letter, StateChange
 from dataflare.context import Context
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import Changes, Checkpoint, Letter, StateChange
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state.memory import Memory
 from dataflare_state.pages import due
 

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from dataflare.store import Store
 from dataflare_host.cli import main
-from dataflare_host.kinds import Store
 
 from .conftest import KEY, open_store
 

@@ -19,10 +19,10 @@ import psycopg
 import pytest
 
 from dataflare import crash
+from dataflare.checkpoint import Changes
 from dataflare.config import dump
 from dataflare.context import Context
 from dataflare.errors import DataflareError, Fenced, StateError
-from dataflare_host.checkpoint import Changes
 from dataflare_state.postgres import Postgres
 
 from .conftest import change, checkpoint, held, letter

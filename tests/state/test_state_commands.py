@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from dataflare_host.checkpoint import Changes, EdgeProof
+from dataflare.checkpoint import Changes, EdgeProof
+from dataflare.owner import this_process
+from dataflare.store import Store
 from dataflare_host.cli import main
-from dataflare_host.kinds import Store
-from dataflare_host.owner import this_process
 
 from .conftest import change, checkpoint, held, letter, open_store
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.checkpoint import Changes
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import Changes
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import database, mounts, records
 from dataflare_state.mounts import filesystem_of
 

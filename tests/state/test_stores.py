@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from dataflare.checkpoint import Changes, EdgeProof, StepCounts
 from dataflare.errors import Fenced, StateError
-from dataflare_host.checkpoint import Changes, EdgeProof, StepCounts
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 
 from .conftest import change, checkpoint, held, letter
 

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from dataflare.checkpoint import Changes
 from dataflare.errors import Fenced, StateError
-from dataflare_host.checkpoint import Changes
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import region as file_region
 
 from .conftest import change, checkpoint, held, letter, open_store

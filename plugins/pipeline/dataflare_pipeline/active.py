@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from dataflare.checkpoint import SplitState
 from dataflare.drive import NO_POSITION, NoPosition, Reading
 from dataflare.split import Demand, Json, Split
-from dataflare_host.checkpoint import SplitState
 from dataflare_pipeline.policy import Policy
 
 

@@ -12,8 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from dataflare import crash
+from dataflare.checkpoint import Changes, Checkpoint
 from dataflare.errors import Problem
-from dataflare_host.checkpoint import Changes, Checkpoint
 from dataflare_pipeline.asked import Edit, Replay, Sync
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.channel import Barrier

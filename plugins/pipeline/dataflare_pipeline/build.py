@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 
 from dataflare.calling import is_overridden
+from dataflare.checkpoint import Checkpoint, StepProof
 from dataflare.component import Component, Processor, Sink
 from dataflare.context import Context
 from dataflare.deferred import behind_spool
 from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver, driver_for
 from dataflare.errors import Problem
 from dataflare.schema import Schema
-from dataflare_host.checkpoint import Checkpoint, StepProof
 from dataflare_host.layout import Region
 from dataflare_host.plan import Edge, StepPlan
 from dataflare_pipeline import migrate

@@ -10,9 +10,9 @@ from typing import Any
 
 from dataflare import crash
 from dataflare.calling import is_overridden
+from dataflare.checkpoint import Checkpoint, SplitState
 from dataflare.errors import DataflareError, Fenced, Problem, Reject, Retry, StateError, problem_of
 from dataflare.split import Json, Split
-from dataflare_host.checkpoint import Checkpoint, SplitState
 from dataflare_pipeline.epoch import tokens_of
 from dataflare_pipeline.lane import Report
 from dataflare_pipeline.policy import Policy, blamed

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from dataflare.checkpoint import Changes, Checkpoint, SplitState, StepCounts
 from dataflare.errors import StateError
 from dataflare.split import Json
-from dataflare_host.checkpoint import Changes, Checkpoint, SplitState, StepCounts
 from dataflare_host.layout import Layout, Region
 from dataflare_host.local import PREFIX as LOCAL
 from dataflare_host.plan import Plan

@@ -17,8 +17,8 @@ import xxhash
 
 from dataflare import keys as key_bytes
 from dataflare.batch import Batch
+from dataflare.checkpoint import StateChange
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import StateChange
 from dataflare_host.layout import KEY_GROUPS
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode

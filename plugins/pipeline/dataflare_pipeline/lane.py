@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
+from dataflare.checkpoint import Letter, SplitState, StateChange
 from dataflare.drive import Driver
 from dataflare.schema import Schema
 from dataflare.split import Json
-from dataflare_host.checkpoint import Letter, SplitState, StateChange
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Call, Closed, Inbox, Parcel, Port
 from dataflare_pipeline.work import Counts, Sums, Work

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dataflare import crash
+from dataflare.checkpoint import LeaseInfo
 from dataflare.errors import Fenced, StateError
+from dataflare.owner import described, is_dead, this_process
+from dataflare.store import Store
 from dataflare.types import Duration
-from dataflare_host.checkpoint import LeaseInfo
-from dataflare_host.kinds import Store
-from dataflare_host.owner import described, is_dead, this_process
 
 log = logging.getLogger("dataflare.pipeline")
 

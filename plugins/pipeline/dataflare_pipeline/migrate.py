@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from dataflare.checkpoint import SplitState
 from dataflare.drive import ProcessorDriver, SourceDriver
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import SplitState
 
 Row = tuple[bytes, bytes, float | None]
 

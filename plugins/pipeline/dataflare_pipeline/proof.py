@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from dataflare_host.checkpoint import Checkpoint, EdgeProof, Proof, SinkProof, StepProof
+from dataflare.checkpoint import Checkpoint, EdgeProof, Proof, SinkProof, StepProof
 from dataflare_host.plan import StepPlan
 from dataflare_pipeline.digest import MODULUS, algorithm
 from dataflare_pipeline.work import Counts, Sum, Sums

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
+from dataflare.checkpoint import Checkpoint
 from dataflare.errors import Fenced, StateError
-from dataflare_host.checkpoint import Checkpoint
 from dataflare_host.layout import Region
 from dataflare_pipeline.asked import Requests
 from dataflare_pipeline.attempt import Attempt

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from dataflare.batch import Batch
+from dataflare.checkpoint import Letter
 from dataflare.component import Source
 from dataflare.context import Context
 from dataflare.drive import NoPosition, Reading, SourceDriver
 from dataflare.split import Demand, Json, Resume, Split
-from dataflare_host.checkpoint import Letter
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_host.plan import MAIN, Plan
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.lane import Report

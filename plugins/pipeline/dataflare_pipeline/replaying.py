@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from dataflare.checkpoint import Letter
 from dataflare.context import Context
 from dataflare.split import Split
-from dataflare_host.checkpoint import Letter
 from dataflare_host.plan import MAIN
 from dataflare_pipeline.active import Reads
 from dataflare_pipeline.build import Builder

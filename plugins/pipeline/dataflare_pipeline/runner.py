@@ -11,8 +11,9 @@ from typing import Any
 
 from dataflare.context import Context
 from dataflare.errors import ConfigError, DataflareError, Fenced, Problem, StateError, problem_of
+from dataflare.store import Store
 from dataflare_host.host import Event
-from dataflare_host.kinds import Outcome, Store
+from dataflare_host.kinds import Outcome
 from dataflare_host.layout import Region
 from dataflare_pipeline.asked import Answer, Edit, Replay, Sync
 from dataflare_pipeline.former import refuse_former

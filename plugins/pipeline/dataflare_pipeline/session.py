@@ -12,9 +12,10 @@ from typing import Any
 from dataflare.context import Context
 from dataflare.errors import Problem
 from dataflare.resource import Resources
+from dataflare.store import Store
 from dataflare_host.grants import services
 from dataflare_host.host import HostApi
-from dataflare_host.kinds import Budget, Store
+from dataflare_host.kinds import Budget
 from dataflare_host.layout import Part
 from dataflare_host.plan import Plan, StepPlan
 from dataflare_pipeline.lease import Pace

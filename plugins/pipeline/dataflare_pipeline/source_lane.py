@@ -13,10 +13,10 @@ from copy import copy
 from datetime import UTC, datetime, timedelta
 
 from dataflare import crash
+from dataflare.checkpoint import SplitState
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
 from dataflare.errors import Retry
 from dataflare.split import Json, Split
-from dataflare_host.checkpoint import SplitState
 from dataflare_host.kinds import Budget
 from dataflare_host.plan import MAIN
 from dataflare_pipeline.active import Active, Reads

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from copy import copy
 from datetime import UTC, datetime
 
+from dataflare.checkpoint import SplitState
 from dataflare.split import Json, Split
-from dataflare_host.checkpoint import SplitState
 
 
 class SplitBook:

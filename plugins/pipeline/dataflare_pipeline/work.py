@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Rejected
-from dataflare_host.checkpoint import Letter
+from dataflare.checkpoint import Letter
 from dataflare_pipeline.digest import MODULUS, digest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from dataflare import Duration, Uses, field
 from dataflare.component import Keyring
 from dataflare.context import Context
 from dataflare.errors import StateError
-from dataflare_host.kinds import Layer
+from dataflare.store import Layer
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM

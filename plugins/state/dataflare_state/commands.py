@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflare import command, field
+from dataflare.checkpoint import Changes, Checkpoint, Letter
 from dataflare.errors import ConfigError, StateError
-from dataflare_host.checkpoint import Changes, Checkpoint, Letter
-from dataflare_host.owner import described, is_dead
+from dataflare.owner import described, is_dead
 from dataflare_state.opening import Kept, kept_of, leased
 from dataflare_state.unmaking import unmake
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dataflare.checkpoint import Checkpoint, Letter
 from dataflare.errors import ConfigError, StateError
-from dataflare_host.checkpoint import Checkpoint, Letter
 from dataflare_state import problems
 from dataflare_state.durable import make_folder, sync_folder, write_file
 from dataflare_state.names import quoted, unquoted

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from dataflare import crash, field
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import pieces, problems, records, rules
 from dataflare_state.names import quoted, unquoted
 from dataflare_state.numbers import Numbers

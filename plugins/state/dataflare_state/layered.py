@@ -15,10 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from dataflare import Uses, field
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
-from dataflare_host.kinds import Layer, Store
+from dataflare.store import Layer, Store
 from dataflare_state import packing, pieces, problems, rules
 from dataflare_state.pages import Book, Page, next_book
 from dataflare_state.stack import Damaged, Stack, digest_in, is_sealed

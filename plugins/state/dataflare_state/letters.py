@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dataflare import command, field
+from dataflare.checkpoint import Letter, LetterStatus
 from dataflare.errors import ConfigError
-from dataflare_host.checkpoint import Letter, LetterStatus
 from dataflare_state.opening import Kept, kept_of
 
 Json = Any

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import ClassVar
 
 from dataflare import field as option
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus, StateChange
 from dataflare.context import Context
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus, StateChange
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import problems, rules
 
 Value = tuple[bytes, float | None]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dataflare import command, field
+from dataflare.checkpoint import Changes
 from dataflare.errors import ConfigError, StateError
-from dataflare_host.checkpoint import Changes
 from dataflare_state import dump as dumps
 from dataflare_state.opening import Kept, kept_at, kept_of, leased
 from dataflare_state.whole import Whole, whole_of

@@ -10,11 +10,11 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
+from dataflare.checkpoint import LeaseInfo
 from dataflare.context import Context
 from dataflare.errors import ConfigError, Fenced, StateError
-from dataflare_host.checkpoint import LeaseInfo
-from dataflare_host.kinds import Store
-from dataflare_host.owner import described, is_dead, this_process
+from dataflare.owner import described, is_dead, this_process
+from dataflare.store import Store
 from dataflare_state import problems
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
-from dataflare_host.checkpoint import Checkpoint
+from dataflare.checkpoint import Checkpoint
 from dataflare_state import problems
 
 LARGE = 4096

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from typing import Any
 
-from dataflare_host.checkpoint import StateChange
+from dataflare.checkpoint import StateChange
 from dataflare_state import pieces
 
 FAN = 8

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataflare_host.checkpoint import Letter, StateChange
+from dataflare.checkpoint import Letter, StateChange
 
 if TYPE_CHECKING:
     import pyarrow as pa

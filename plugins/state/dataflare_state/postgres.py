@@ -17,10 +17,10 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare import Duration, Secret, crash, field
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
 from dataflare.errors import StateError
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import packing, problems, rules
 from dataflare_state.postgres_rows import file_letters, keep_state
 from dataflare_state.rows import COLUMNS, as_letter

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dataflare_host.checkpoint import Changes, StateChange
+from dataflare.checkpoint import Changes, StateChange
 from dataflare_state.rows import COLUMNS, EXPIRED_A_COMMIT
 from dataflare_state.tables import SHORT, place_of
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dataflare_host.checkpoint import EpochInfo
+from dataflare.checkpoint import EpochInfo
 from dataflare_state import pieces, records
 from dataflare_state.chain import Chain, Place, name_of, newest, places_in
 from dataflare_state.pieces import Piece

@@ -8,7 +8,7 @@ import time
 from dataclasses import fields, replace
 from typing import Any
 
-from dataflare_host.checkpoint import Changes, Letter, StateChange
+from dataflare.checkpoint import Changes, Letter, StateChange
 
 COLUMNS = [column.name for column in fields(Letter)]
 EXPIRED_A_COMMIT = 5_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from dataflare_host.checkpoint import Checkpoint, EpochInfo
+from dataflare.checkpoint import Checkpoint, EpochInfo
 from dataflare_state import problems
 
 

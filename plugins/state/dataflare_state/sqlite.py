@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from dataflare import Duration, crash, field
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
-from dataflare_host.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
-from dataflare_host.kinds import Store
+from dataflare.store import Store
 from dataflare_state import database, packing, problems, rules
 from dataflare_state.rows import COLUMNS, as_letter, file_letters, keep_state
 

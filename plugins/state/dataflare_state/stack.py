@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dataflare.errors import StateError
-from dataflare_host.kinds import Layer
+from dataflare.store import Layer
 
 MAGIC = b"dfs1"
 DIGEST = 16

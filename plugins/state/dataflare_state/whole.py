@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import xxhash
 
-from dataflare_host.checkpoint import Changes, Checkpoint, Letter, StateChange
-from dataflare_host.kinds import Store
+from dataflare.checkpoint import Changes, Checkpoint, Letter, StateChange
+from dataflare.store import Store
 from dataflare_host.layout import KEY_GROUPS
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataflare import field
 from dataflare.errors import StateError
-from dataflare_host.kinds import Layer
+from dataflare.store import Layer
 
 PLAIN, PACKED = b"\0", b"\1"
 SMALL = 64

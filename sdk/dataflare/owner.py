@@ -8,7 +8,7 @@ import socket
 import uuid
 from pathlib import Path
 
-from dataflare_host.checkpoint import LeaseInfo
+from dataflare.checkpoint import LeaseInfo
 
 
 def this_process() -> str:
