@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from dataflare.errors import StateError
 from dataflare_state import mounts, problems
-from dataflare_state.durable import make_folder, sync_folder
+from dataflare_state.durable import make_folder, sync_file, sync_folder
 
 APPLICATION = 0x44466C77
 LAYOUT = 1
@@ -80,10 +80,12 @@ def create(path: Path) -> None:
         try:
             connection = sqlite3.connect(aside, isolation_level=None)
             with closing(connection):
-                connection.execute("pragma journal_mode = wal")
-                connection.execute("pragma synchronous = full")
+                # Nobody sees it yet: it is made durable as a whole, since a sync of each step would take longer.
+                connection.execute("pragma synchronous = off")
                 connection.executescript(f"begin; {TABLES} insert into layout values ({LAYOUT}); commit;")
                 connection.execute(f"pragma application_id = {APPLICATION}")
+                connection.execute("pragma journal_mode = wal")
+            sync_file(aside)
             with suppress(FileExistsError):
                 os.link(aside, path)
             sync_folder(path.parent)
