@@ -8,26 +8,27 @@ from __future__ import annotations
 import math
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from dataflare.fields import Field
 from dataflare.types import Word
 
 
-def plain_values(fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any] | None:
+def plain_values(known: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values of all fields, as a model gives them; None if some value or type is not plain, or may be wrong."""
     try:
-        return {name: _of_field(known, given) for name, known in fields.items()}
+        return {name: _of_field(field, given) for name, field in known.items()}
     except (_NotPlainError, TypeError):  # a bound that the type does not know
         return None
 
 
-def plain_json(fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any] | None:
+def plain_json(known: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values of all fields as JSON, as a model shows them; None if some value or type is not plain."""
     try:
-        for known in fields.values():
-            _of_field(known, values)
-        return {name: _json(values[name]) for name in fields}
+        for field in known.values():
+            _of_field(field, values)
+        return {name: _json(values[name]) for name in known}
     except (_NotPlainError, TypeError):
         return None
 
@@ -57,6 +58,8 @@ def _read(kind: Any, value: Any) -> Any:
             return value
         raise _NotPlainError
     origin, args = get_origin(kind), get_args(kind)
+    if is_dataclass(kind) and type(value) is kind:
+        return _checked(value)
     if origin is Annotated:
         return _read(args[0], _word(args[1:], value))
     if origin is Literal and type(value) is str and value in args:
@@ -79,6 +82,16 @@ def _of_union(members: tuple[Any, ...], value: Any) -> Any:
     if len(others) == 1:
         return _read(others[0], value)
     raise _NotPlainError
+
+
+def _checked(value: Any) -> Any:
+    """An object that somebody made, such as a default: it is taken as it is where all that it holds is plain."""
+    kinds = get_type_hints(type(value), include_extras=True)
+    for part in fields(value):
+        if not part.init:
+            raise _NotPlainError
+        _read(kinds[part.name], getattr(value, part.name))
+    return value
 
 
 def _word(metadata: tuple[Any, ...], value: Any) -> Any:
@@ -110,6 +123,8 @@ def _json(value: Any) -> Any:
         return value
     if type(value) in (list, tuple):
         return [_json(item) for item in value]
+    if is_dataclass(value):
+        return {part.name: _json(getattr(value, part.name)) for part in fields(value)}
     if type(value) is dict and all(type(key) is str for key in value):
         return {key: _json(item) for key, item in value.items()}
     raise _NotPlainError

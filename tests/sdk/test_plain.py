@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pytest
@@ -13,6 +14,14 @@ from dataflare import Bytes, Columns, Duration, Expr, Processor, Secret, field
 from dataflare.config import model_of
 from dataflare.fields import fields_of
 from dataflare.plain import plain_json, plain_values
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What a field may hold as a whole."""
+
+    beat: Duration = 1.0
+    names: tuple[str, ...] = ("a",)
 
 
 class Step(Processor):
@@ -33,6 +42,8 @@ class Step(Processor):
     anything: Any = None
     word: Literal["one", "two"] = "one"
     either: list[str] | dict[str, str] | None = None
+    pace: Pace = Pace()
+    perhaps: Pace | None = None
     where_fast: str = field(when={"fast": True})
 
 
