@@ -47,7 +47,12 @@ class StepPlan:
     @property
     def stateless(self) -> bool:
         """A processor that may be fused, split and run in parallel."""
-        return self.kind == "processor" and not self.keyed and not self.abilities.get("stateful", False)
+        return self.kind == "processor" and not self.by_key and not self.abilities.get("stateful", False)
+
+    @property
+    def by_key(self) -> bool:
+        """Its state is by key; without key columns all rows have one key, and it runs in one lane."""
+        return bool(self.keyed) or self.abilities.get("by") is not None
 
 
 @dataclass(frozen=True)

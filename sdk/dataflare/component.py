@@ -210,6 +210,9 @@ class Processor(
         """``(ctx)`` → like process, once, at the end of input."""
         return None
 
+    def barrier(self, *args: Any, **kwargs: Any) -> None:
+        """``(epoch, ctx)``: an epoch ends. What changed in memory only goes into ``State`` now."""
+
     def snapshot(self, *args: Any, **kwargs: Any) -> bytes | None:
         """``()`` → what ``State`` does not hold, at most 16 MiB; such a component runs in one lane."""
         return None

@@ -10,7 +10,7 @@ import logging
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,9 @@ class StateBackend(Protocol):
 
     def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
         """Takes effect when the running call returns; an error discards it. ``ttl``: seconds from the ingest time."""
+
+    def items(self, name: str) -> Mapping[bytes, Json]:
+        """All keys of a state that this lane holds, with their values; writes of the running call are not seen."""
 
 
 class Timers(Protocol):
@@ -167,6 +170,8 @@ class Context:
     on_checkpoint_request: Callable[[], None] | None = None
     on_progress: Callable[[float, float | None, str], None] | None = None
     limiter: Callable[[str, str], AbstractContextManager[None]] | None = None
+    outputs: frozenset[str] = frozenset()
+    """The outputs of this step that somebody reads."""
     inputs: Callable[[str], ByteStream] | None = None
 
     def clock_now(self) -> datetime:

@@ -61,7 +61,8 @@ class Resume:
     """What an instance continues from.
 
     ``epoch`` is the last decided epoch (0 on a first start), ``tokens`` the live tokens of this sink
-    by lane for that epoch, ``made`` what ``on_created`` answered, ``incarnation`` the life of the flow's state.
+    by lane for that epoch, ``made`` what ``on_created`` answered, ``incarnation`` the life of the flow's state,
+    ``watermark`` the event time that a processor was last told of.
     """
 
     epoch: int = 0
@@ -69,6 +70,7 @@ class Resume:
     made: Json = None
     incarnation: str = ""
     position: Json = None
+    watermark: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from dataflare.json_types import JsonType
 if TYPE_CHECKING:
     from dataflare.batch import Batch
     from dataflare.component import Component, Processor
-    from dataflare.context import Context
+    from dataflare.context import Context, StateBackend
 
 S = TypeVar("S")
 
@@ -37,9 +37,10 @@ class State(Generic[S]):
     Writes take effect when the running call returns; if it fails, they never happened.
     """
 
-    def __init__(self, *, ttl: float | str | None = None, version: int = 1) -> None:
+    def __init__(self, *, ttl: float | str | None = None, version: int = 1, plain: bool = False) -> None:
         self.ttl = ttl
         self.version = version
+        self.plain = plain
         self.name = ""
         self.columns: tuple[str, ...] = ()
         self._type = JsonType(None, "state")
@@ -49,12 +50,13 @@ class State(Generic[S]):
         """The value for the key of each row, None where there is none. The batch may have more columns than the key."""
         backend, encoded = self._ready(keys)
         values: list[Any] = backend.get(self.name, encoded)
-        return self._type.load_all(values)
+        return values if self.plain else self._type.load_all(values)
 
     def put(self, keys: Batch, values: Iterable[S | None]) -> None:
         """New values for the key of each row, None: forget it. Of rows with the same key the last one counts."""
         backend, encoded = self._ready(keys)
-        dumped = self._type.dump_all(_plain(values))
+        listed = _listed(values)
+        dumped = listed if self.plain else self._type.dump_all(listed)
         if len(dumped) != len(encoded):
             raise ConfigError.of(
                 "state.length", f"the state `{self.name}` got {len(dumped)} values for {len(encoded)} keys"
@@ -62,21 +64,39 @@ class State(Generic[S]):
         ttl = self.ttl
         backend.put(self.name, encoded, dumped, ttl if ttl is None else float(ttl))
 
+    def items(self, schema: Any) -> tuple[Batch, list[S]]:
+        """All keys that this lane holds, as rows of ``schema`` (the key columns), and their values.
+
+        What the running call has put is not among them.
+        """
+        from dataflare import keys as key_bytes
+        from dataflare.batch import Batch
+
+        held = self._backend().items(self.name)
+        values: list[Any] = list(held.values())
+        return Batch(key_bytes.decode(list(held), schema)), values if self.plain else self._type.load_all(values)
+
     def _ready(self, keys: Batch) -> tuple[Any, list[bytes]]:
+        from dataflare import keys as key_bytes
+
+        return self._backend(), key_bytes.encode(keys, list(self.columns))
+
+    def _backend(self) -> StateBackend:
         if self._ctx is None or self._ctx.state is None:
             raise ConfigError.of(
                 "state.unavailable",
                 f"the state `{self.name or 'declared here'}` can only be used while the step runs",
                 fix="use it in process, timer, watermark or finish; in tests through dataflare.testing",
             )
-        from dataflare import keys as key_bytes
-
-        return self._ctx.state, key_bytes.encode(keys, list(self.columns))
+        return self._ctx.state
 
 
-def state(*, ttl: float | str | None = None, version: int = 1) -> Any:
-    """Declare a state. ``ttl``: seconds after the last put, or the field that says it; ``version``: of its type."""
-    return State(ttl=ttl, version=version)
+def state(*, ttl: float | str | None = None, version: int = 1, plain: bool = False) -> Any:
+    """Declare a state. ``ttl``: seconds after the last put, or the field that says it; ``version``: of its type.
+
+    ``plain``: its values are JSON already and never changed in place, so they are not copied.
+    """
+    return State(ttl=ttl, version=version, plain=plain)
 
 
 def key_columns(component: Processor) -> tuple[str, ...]:
@@ -114,19 +134,19 @@ def bind_state(component: Processor, ctx: Context) -> None:
         return
     columns, kinds = key_columns(component), hints(type(component))
     for name, declaration in declared.items():
-        if not columns:
+        if component.spec.get("by") is None:
             raise ConfigError.of(
                 "state.no_key",
                 f"`{component.spec.name}` declares the state `{name}`, but no key",
                 fix='add `by="key"` to the class and the field `key: Columns`',
             )
         ttl = getattr(component, declaration.ttl) if isinstance(declaration.ttl, str) else declaration.ttl
-        bound: State[Any] = State(ttl=ttl, version=declaration.version)
+        bound: State[Any] = State(ttl=ttl, version=declaration.version, plain=declaration.plain)
         bound.name, bound.columns, bound._ctx = name, columns, ctx
         arguments = typing.get_args(kinds.get(name))
         bound._type = JsonType(arguments[0] if arguments else None, "state")
         setattr(component, name, bound)
 
 
-def _plain(values: Any) -> list[Any]:
+def _listed(values: Any) -> list[Any]:
     return list(values.to_pylist() if hasattr(values, "to_pylist") else values)

@@ -150,7 +150,7 @@ class Builder:
                 self.session.budget,
             )
         head = self._operator([step.name], self._component(step), number)
-        if step.keyed:
+        if step.by_key:
             head.state = KeyedState(step.name, head.context.clock_now)
             head.timers = KeyedTimers(head.state, step.keyed)
             head.context.state, head.context.timers = head.state, head.timers
@@ -222,8 +222,9 @@ class Builder:
 
     def _context(self, step: str, lane: int) -> Context:
         made = self.checkpoint
+        read = frozenset(edge.output for edge in self.plan.outgoing(step))
         return self.session.context(
-            step, lane, self.fence, made.incarnation, made.epoch + 1, self.cancel, self._request_checkpoint
+            step, lane, self.fence, made.incarnation, made.epoch + 1, self.cancel, self._request_checkpoint, read
         )
 
     def _guard(self, step: StepPlan) -> Guard:

@@ -60,12 +60,14 @@ def cut(plan: Plan, steps: Iterable[str], fusable: Callable[[StepPlan], bool]) -
             chain.steps.append(name)
         else:
             lanes = step.lanes if step.lanes or step.kind == "source" else 1
+            if step.by_key and not step.keyed:
+                lanes = 1
             chains[name] = ChainPlan(name, [name], lanes)
     return list({id(chain): chain for chain in chains.values()}.values())
 
 
 def _joins(plan: Plan, step: StepPlan, inputs: tuple[Edge, ...], fusable: Callable[[StepPlan], bool]) -> bool:
-    if step.kind != "processor" or step.lanes is not None or step.keyed or len(inputs) != 1:
+    if step.kind != "processor" or step.lanes is not None or step.by_key or len(inputs) != 1:
         return False
     edge = inputs[0]
     readers = [other for other in plan.outgoing(edge.source) if other.output == edge.output]

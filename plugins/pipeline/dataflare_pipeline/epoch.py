@@ -91,7 +91,7 @@ def compose(
         plan=plan.digest,
         committed_at=datetime.now(UTC).isoformat(),
         plugins=_plugins(plan),
-        keyed={name: list(plan.steps[name].keyed) for name in _steps(plan, reports) if plan.steps[name].keyed},
+        keyed={name: list(plan.steps[name].keyed) for name in _steps(plan, reports) if plan.steps[name].by_key},
         splits=dict(before.splits),
         discovery=dict(before.discovery),
         tokens={},
@@ -159,7 +159,8 @@ def _take_report(made: Checkpoint, changes: Changes, report: Report, step: str, 
     changes.letters += report.letters
     changes.state += report.state
     changes.replayed += report.replayed
-    made.watermarks.update(report.watermarks)
+    for name, time in report.watermarks.items():
+        made.watermarks[name] = max(time, made.watermarks.get(name, time), key=datetime.fromisoformat)
     for output, schema in report.schemas.items():
         made.schemas[output] = schema.as_json()
     if report.has_token:

@@ -23,6 +23,14 @@ class InnerLane(Lane):
     def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail]) -> None:
         super().__init__(step, number, chain, mail)
         self._mark = Watermark(None)
+        self.reached: datetime | None = None
+        """Event time at the last barrier: the end of the input, which a later run may move, does not count."""
+        self._told = True
+        """Those behind know the watermark."""
+
+    def resume_time(self, time: datetime | None) -> None:
+        """Event time goes on from where a checkpoint has it."""
+        self._mark, self._told = Watermark(time), time is None
 
     def loop(self) -> None:
         while True:
@@ -54,6 +62,8 @@ class InnerLane(Lane):
         """The minimum of the ports' watermarks moved."""
 
     def _handle(self, port: Port, item: Item) -> None:
+        if not self._told:
+            self._tell_time()
         if isinstance(item, Parcel):
             self.state = "running"
             self.on_parcel(item, port)
@@ -71,6 +81,7 @@ class InnerLane(Lane):
         if waiting:
             crash.point("align")
             return
+        self.reached = self._mark.time
         if barrier.last:
             for each in self.inbox.ports:
                 each.watermark = Watermark(END_OF_TIME)
@@ -97,8 +108,12 @@ class InnerLane(Lane):
         if now is not None and now != before.time:
             self.on_watermark(now)
         if self._mark != before:
-            for outlet in self.chain.outlets:
-                outlet.mark(self._mark)
+            self._tell_time()
+
+    def _tell_time(self) -> None:
+        self._told = True
+        for outlet in self.chain.outlets:
+            outlet.mark(self._mark)
 
 
 class ProcessorLane(InnerLane):
@@ -140,8 +155,11 @@ class ProcessorLane(InnerLane):
             self._finish()
         with self.lock:
             report = self.hand_over(Report(self.id, barrier.epoch))
+        self.head.barrier()
         if self.head.state is not None:
             report.state = self.head.state.changes()
+        if self.reached is not None:
+            report.watermarks[self.step] = self.reached.isoformat()
         with blamed(self.step):
             snapshot = self.head.driver.snapshot()
         if snapshot is not None:

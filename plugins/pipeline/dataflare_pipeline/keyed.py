@@ -125,9 +125,11 @@ class KeyedState:
         self._dirty.clear()
         return made
 
-    def items(self, name: str) -> Iterable[tuple[bytes, Json]]:
-        """All applied keys and values of a state."""
-        return ((key, value) for key, (value, _) in self._values.get(name, {}).items())
+    def items(self, name: str) -> dict[bytes, Json]:
+        """All applied keys and values of a state that have not expired."""
+        now = self._now().timestamp()
+        held = self._values.get(name, {}).items()
+        return {key: value for key, (value, expires) in held if expires is None or expires > now}
 
 
 class KeyedTimers:
@@ -141,7 +143,7 @@ class KeyedTimers:
     def restore(self) -> None:
         """Rebuild the queue from the loaded state."""
         self._due = {True: [], False: []}
-        for key, timers in self._state.items(TIMERS):
+        for key, timers in self._state.items(TIMERS).items():
             for word, at in timers.items():
                 heapq.heappush(self._due[word == "event"], (at, key))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 
 from dataflare.drive import ProcessorDriver, SinkDriver
@@ -123,6 +124,7 @@ class Opening:
             self._processor(lane.head)
             if lane.head.timers is not None:
                 lane.head.timers.restore()
+            lane.resume_time(self._resume(lane.step).watermark)
         for operator in lane.chain.operators:
             self._processor(operator)
 
@@ -154,8 +156,9 @@ class Opening:
         older = held is not None and held < now
         for name in [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]:
             rows = self._session.store.state(plan.name, self._builder.region.name, step, name)
+            # What stands under the empty key belongs to the step, so to each of its lanes.
             mine: Iterator[migrate.Row] = (
-                row for row in rows if name == KEY_SCHEMA or lane_of(group_of(row[0]), lanes) == lane
+                row for row in rows if not row[0] or lane_of(group_of(row[0]), lanes) == lane
             )
             if older and held is not None and name not in (TIMERS, KEY_SCHEMA):
                 mine = migrate.values(operator.driver, step, name, mine, held, now)
@@ -170,7 +173,9 @@ class Opening:
     def _resume(self, step: str) -> Resume:
         made = self.made.get(step, self._checkpoint.made.get(step))
         tokens, incarnation = self._checkpoint.tokens.get(step, {}), self._checkpoint.incarnation
-        return Resume(epoch=self._checkpoint.epoch, tokens=tokens, made=made, incarnation=incarnation)
+        mark = self._checkpoint.watermarks.get(step)
+        time = None if mark is None else datetime.fromisoformat(mark)
+        return Resume(self._checkpoint.epoch, tokens, made, incarnation, watermark=time)
 
 
 def _list_splits(lane: SourceLane) -> None:

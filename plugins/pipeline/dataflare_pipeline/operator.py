@@ -111,6 +111,11 @@ class ProcessorOp:
         """End of input."""
         return self._flush(self.driver.finish, work)
 
+    def barrier(self) -> None:
+        """An epoch ends: what is held in memory only goes into the state."""
+        self.guard.once(self.driver.barrier, self._forget)
+        self._keep()
+
     def due(self, until: float, event: bool) -> list[tuple[float, Batch]]:
         """The timers due until then."""
         return self.timers.take_due(until, event) if self.timers else []

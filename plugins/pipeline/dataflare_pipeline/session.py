@@ -84,6 +84,7 @@ class Session:
         epoch: int,
         cancel: threading.Event,
         request_checkpoint: Callable[[], None],
+        outputs: frozenset[str],
     ) -> Context:
         """The surroundings of one lane."""
         return Context(
@@ -98,6 +99,7 @@ class Session:
             cache=self.base / ".dataflare" / "cache" / self.plan.name / step / str(lane),
             cancel=cancel,
             on_checkpoint_request=request_checkpoint,
+            outputs=outputs,
             resources=self.resources,
             metrics=self.metrics.setdefault(step, StepMetrics()),
             limiter=lambda name, rate: self.limits.enter(step, name, rate, cancel),

@@ -50,9 +50,9 @@ class Expression:
         try:
             expr = pl.sql_expr(text)
             roots = tuple(dict.fromkeys(expr.meta.root_names()))
-        except _polars_errors() as error:
+        except polars_errors() as error:
             raise ConfigError(_not_parsed(text, pointer, error)) from None
-        for cause in _beyond_one_row(text, expr, roots):
+        for cause in beyond_one_row(text, expr, roots):
             raise ConfigError(_out_of_scope(text, pointer, cause))
         return cls(text, pointer, expr, roots)
 
@@ -84,14 +84,14 @@ class Expression:
             if not self.roots:
                 return _arrow(pl.select(self.expr).to_series().new_from_index(0, rows))
             return _arrow(frame_of(columns, self.roots).select(self.expr).to_series())
-        except _polars_errors() as error:
+        except polars_errors() as error:
             raise ExpressionFailed(self, first_line(error)) from None
 
     def _mistyped(self, cause: str, schema: pa.Schema) -> Problem:
         columns = ", ".join(f"`{name}` is {schema.field(name).type}" for name in self.roots)
         return Problem(
             "plan.expression_type",
-            f"`{_shown(self.text)}` does not fit the types of its columns: {cause}",
+            f"`{shown(self.text)}` does not fit the types of its columns: {cause}",
             pointer=self.pointer,
             cause=columns or None,
             fix="compare and compute with values of the same kind, or convert with `cast(column as type)`",
@@ -102,7 +102,7 @@ class ExpressionFailed(Exception):
     """An expression could not be computed on some row; ``cause`` is the first line of the reason."""
 
     def __init__(self, expression: Expression, cause: str) -> None:
-        super().__init__(f"`{_shown(expression.text)}`: {cause}")
+        super().__init__(f"`{shown(expression.text)}`: {cause}")
         self.expression = expression
         self.cause = cause
 
@@ -113,7 +113,7 @@ def parsed(texts: Mapping[str, str], pointer: str) -> dict[str, Expression]:
     problems: list[Problem] = []
     for name, text in texts.items():
         try:
-            expressions[name] = Expression.parse(text, f"{pointer}/{_escaped(name)}")
+            expressions[name] = Expression.parse(text, f"{pointer}/{escaped(name)}")
         except ConfigError as error:
             problems.extend(error.problems)
     if problems:
@@ -121,7 +121,8 @@ def parsed(texts: Mapping[str, str], pointer: str) -> dict[str, Expression]:
     return expressions
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """A name as a part of a JSON pointer."""
     return name.replace("~", "~0").replace("/", "~1")
 
 
@@ -170,23 +171,25 @@ def _empty(type: pa.DataType) -> pa.Array:
     return pa.nulls(0, type)
 
 
-def _polars_errors() -> tuple[type[BaseException], ...]:
+def polars_errors() -> tuple[type[BaseException], ...]:
+    """What Polars raises for an expression that cannot be computed."""
     from polars import exceptions
 
     # TypeError and ValueError: a column type that Polars does not know
     return (exceptions.PolarsError, exceptions.PanicException, TypeError, ValueError)
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """An expression as a message shows it."""
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"
 
 
 def _not_parsed(text: str, pointer: str, error: BaseException) -> Problem:
     return Problem(
         "config.expression",
-        f"`{_shown(text)}` is not an expression" if text.strip() else "the expression is empty",
+        f"`{shown(text)}` is not an expression" if text.strip() else "the expression is empty",
         pointer=pointer,
-        cause=_shown(first_line(error)) if text.strip() else None,
+        cause=shown(first_line(error)) if text.strip() else None,
         fix="write a SQL expression over the columns, for example `temperature > 20 and status = 'ok'`",
     )
 
@@ -194,14 +197,15 @@ def _not_parsed(text: str, pointer: str, error: BaseException) -> Problem:
 def _out_of_scope(text: str, pointer: str, cause: str) -> Problem:
     return Problem(
         "config.expression_scope",
-        f"`{_shown(text)}` cannot be computed from one row: {cause}",
+        f"`{shown(text)}` cannot be computed from one row: {cause}",
         pointer=pointer,
         cause="rows arrive in batches: a result that depends on other rows or on the time would change with them",
         fix="use only the columns of the row; sums and counts belong in a keyed or window step",
     )
 
 
-def _beyond_one_row(text: str, expr: pl.Expr, roots: tuple[str, ...]) -> Iterator[str]:
+def beyond_one_row(text: str, expr: pl.Expr, roots: tuple[str, ...]) -> Iterator[str]:
+    """Why an expression cannot be computed from one row, if it cannot."""
     for word in sorted(CLOCK_WORDS & _words(text) - set(roots)):
         yield f"`{word}` depends on when it is computed"
     for node, kind in _nodes(expr):

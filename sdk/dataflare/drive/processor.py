@@ -68,6 +68,11 @@ class ProcessorDriver(Driver):
         """End of input."""
         return self._called("finish", None)
 
+    def barrier(self) -> None:
+        """An epoch ends: the component puts into its state what it held back."""
+        if self.has("barrier"):
+            self.invoke("barrier", epoch=self.ctx.epoch)
+
     def snapshot(self) -> bytes | None:
         """The component's own snapshot, if it has one."""
         data = self.invoke("snapshot") if self.has("snapshot") else None

@@ -79,6 +79,11 @@ class RemoteState:
         """New values for keys; None: forget."""
         self._host.ask("state.put", name=name, keys=_texts(keys), values=list(values), ttl=ttl)
 
+    def items(self, name: str) -> dict[bytes, Json]:
+        """All keys of a state, with their values."""
+        held = self._host.ask("state.items", name=name).header
+        return {base64.b64decode(key): value for key, value in zip(held["keys"], held["values"], strict=True)}
+
 
 class RemoteTimers:
     """Timers that the host keeps."""

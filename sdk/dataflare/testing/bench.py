@@ -61,6 +61,7 @@ class Snapshot:
     timers: Json
     own: bytes | None
     version: int
+    watermark: datetime | None = None
 
 
 class Bench:
@@ -83,13 +84,15 @@ class Bench:
         self.driver: ProcessorDriver = drive(processor, ProcessorDriver, self.ctx, config)
         self.state = MemoryState(self.ctx.clock)
         self.timers = MemoryTimers(self.driver.columns)
-        if self.driver.columns:
+        if self.driver.component.spec.get("by") is not None:
             self.ctx.state, self.ctx.timers = self.state, self.timers
         self.schemas: dict[str, Schema] | None = None
         if schemas is not None:
             self.schemas = self.driver.plan({name: Schema(schema) for name, schema in schemas.items()})
         self.results = Results()
-        self.driver.open(Resume())
+        self.time: datetime | None = None if snapshot is None else snapshot.watermark
+        """The watermark that the processor was last told of."""
+        self.driver.open(Resume(watermark=self.time))
         if snapshot is not None:
             self._restore(snapshot)
 
@@ -130,19 +133,25 @@ class Bench:
     def watermark(self, time: datetime) -> Results:
         """No earlier event time will come: fires the event-time timers due, then tells the processor."""
         fired = self._fire(time, event=True)
+        self.time = time
         told = self._call(lambda: self.driver.watermark(time))
         return Results(fired.batches + told.batches, fired.rejects + told.rejects)
 
     def finish(self) -> Results:
-        """The end of input: all event-time timers are due, then the processor is told."""
-        fired = self._fire(END_OF_TIME, event=True)
+        """The end of input: the watermark is at its end, all event-time timers are due, then the processor is told."""
+        reached = self.time
+        timed = self.watermark(END_OF_TIME)
+        self.time = reached
         told = self._call(self.driver.finish)
-        return Results(fired.batches + told.batches, fired.rejects + told.rejects)
+        return Results(timed.batches + told.batches, timed.rejects + told.rejects)
 
     def snapshot(self) -> Snapshot:
-        """All that the processor remembers now."""
+        """All that the processor remembers now, as if a barrier came."""
+        self.driver.barrier()
+        self.state.apply()
         own = self.driver.snapshot()
-        return Snapshot(self.state.dump(), self.timers.dump(), own, self.driver.component.spec.version)
+        version = self.driver.component.spec.version
+        return Snapshot(self.state.dump(), self.timers.dump(), own, version, self.time)
 
     def _restore(self, snapshot: Snapshot) -> None:
         self.state.load(snapshot.state)

@@ -84,7 +84,12 @@ class _Run:
 
     def _context(self, name: str) -> Any:
         return context(
-            self._folder / name, flow=self._plan.name, step=name, base=Path(self._plan.base), host=self._host
+            self._folder / name,
+            flow=self._plan.name,
+            step=name,
+            base=Path(self._plan.base),
+            host=self._host,
+            outputs=frozenset(edge.output for edge in self._plan.outgoing(name)),
         )
 
     def _read(self, name: str, inputs: Mapping[str, Any]) -> None:

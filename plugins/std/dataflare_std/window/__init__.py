@@ -1,0 +1,1 @@
+"""``window``: aggregates over event time, by key."""

@@ -1,0 +1,275 @@
+"""The step ``window``: from batches to the results of windows, state by key in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from dataflare import Batch, Columns, ConfigError, Duration, Expr, Out, Problem, Processor, Resume, Schema, field
+from dataflare.errors import StateError
+from dataflare.state import State, state
+from dataflare_std.expression import escaped, unknown_column
+from dataflare_std.window.panes import END, Panes
+from dataflare_std.window.parse import Parsed, parse
+from dataflare_std.window.typed import Typed
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from dataflare import Context
+
+_LATE = "late"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_END_YEAR = 9999
+_FIRST, _LAST = -62_135_596_800, 253_402_300_799
+"""The years 1 to 9999, in seconds."""
+_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_FORM = "form"
+
+
+class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
+    """Aggregate the rows of each window of event time, by key; each window gives its row once, when its time is over.
+
+    Windows are tumbling (`size`), sliding (`size` and `slide`) or sessions (`gap`). A window is over when the watermark
+    has passed its end by `lateness`. Rows that come later go to the output `late`, or are refused if nobody reads it.
+    """
+
+    time: str = field(help="The column with the time of the event.")
+    size: Duration | None = field(default=None, help="How long a window is; none for sessions.")
+    slide: Duration | None = field(default=None, help="A window starts so often; as often as `size` if not given.")
+    gap: Duration | None = field(default=None, help="A session ends after so long without rows.")
+    by: Columns = field(default=(), help="The key: each has windows of its own. None: all rows are in one.")
+    aggregates: dict[str, Expr] = field(
+        help="Column → what it is of the rows of a window, for example `total: sum(price * pieces)`.", min_length=1
+    )
+    lateness: Duration = field(default=0.0, help="How much longer a window waits for rows that are late.")
+    start: str = field(default="window_start", help="The column for the start of a window, which belongs to it.")
+    end: str = field(default="window_end", help="The column for the end of a window, which does not.")
+    windows: State[dict[str, Any]] = state(plain=True)
+    form: State[str] = state(plain=True)
+
+    # --- before the start -------------------------------------------------------------------------------
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """The aggregates, cut apart. Raises ConfigError."""
+        return parse(self.aggregates, "/aggregates")
+
+    def plan(self, schema: Schema) -> dict[str, Schema]:
+        """Keys, start and end of the window, aggregates. Raises ConfigError with every problem found."""
+        import pyarrow as pa
+
+        problems = [*self._sizes(), *self._columns(schema), *self._names()]
+        try:
+            parsed = self.parsed
+        except ConfigError as error:
+            raise ConfigError(*problems, *error.problems) from None
+        if problems:
+            raise ConfigError(*problems)
+        self._typed = Typed.of(parsed, self.by, self.time, schema.arrow)
+        zone = getattr(schema.type(self.time), "tz", None)
+        moment = pa.timestamp("us", zone)
+        keys = [schema.arrow.field(name) for name in self.by]
+        made = [pa.field(self.start, moment), pa.field(self.end, moment)]
+        results = [pa.field(name, self._typed.types[name]) for name in self.aggregates]
+        self._output = pa.schema([*keys, *made, *results])
+        return {"out": Schema(self._output), _LATE: schema}
+
+    def needs(self, columns: frozenset[str] | None, schema: Schema) -> frozenset[str] | None:
+        """Keys, time, what the aggregates read, and what is wanted of late rows."""
+        if columns is None:
+            return None
+        return frozenset(self.by) | {self.time} | self.parsed.columns | (columns & frozenset(schema.names))
+
+    # --- rows -------------------------------------------------------------------------------------------
+
+    def open(self, resume: Resume) -> None:
+        """Event time goes on from where it was."""
+        self._reached = None if resume.watermark is None else _micros(resume.watermark) - _us(self.lateness)
+        self._book: Panes | None = None
+        self._checked: Typed | None = None
+        self._held_form = ""
+        self._changed: list[pl.DataFrame] = []
+
+    def process(self, batch: Batch, ctx: Context) -> Iterator[Any]:
+        """Merge the rows into their windows; what is late leaves."""
+        book = self._loaded(ctx)
+        there = batch.reject(_nowhere(batch[self.time]), "window.no_time", f"`{self.time}` is null or beyond all time")
+        rows, frame = self._typed.rows(there)
+        late = book.late(frame)
+        if late.any():
+            mask = late.to_arrow()
+            if _LATE in ctx.outputs:
+                yield Out(_LATE, batch.take(_places(rows).filter(mask)))
+            else:
+                rows.reject(mask, "window.late", "the windows of this row have given their results already")
+            frame = frame.filter(~late)
+        if frame.height:
+            self._changed.append(book.add(frame).unique())
+
+    def watermark(self, time: datetime, ctx: Context) -> Batch | None:
+        """The results of the windows that are over."""
+        if time.year == _END_YEAR:
+            return None  # the end of the input, which `finish` is told of
+        return self._given(self._loaded(ctx).close(_micros(time) - _us(self.lateness)))
+
+    def finish(self, ctx: Context) -> Batch | None:
+        """The results of all windows: no more rows come."""
+        return self._given(self._loaded(ctx).close_all())
+
+    def barrier(self, ctx: Context) -> None:
+        """The windows of every key that changed, into the state."""
+        import polars as pl
+
+        if not self._changed:
+            return
+        changed = pl.concat(self._changed).unique()
+        values = self._loaded(ctx).dump(changed)
+        self.windows.put(self._key_rows(changed), values)
+        assert ctx.state is not None
+        ctx.state.put(_FORM, [b""], [self._held_form], None)
+        self._changed = []
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _loaded(self, ctx: Context) -> Panes:
+        """The open windows: those of the state at first."""
+        import pyarrow as pa
+
+        self._check_form(ctx)
+        if self._book is None:
+            size = _us(self.size or 0.0)
+            slide = size if self.slide is None else _us(self.slide)
+            typed = self._typed
+            self._book = Panes(size, slide, typed.keys, typed.folds, typed.kinds, self._reached)
+            schema = pa.schema([self._output.field(number) for number in range(len(self.by))])
+            keys, values = self.windows.items(schema)
+            self._book.load(typed.key_frame(keys.arrow, len(values)), values)
+        return self._book
+
+    def _given(self, found: pl.DataFrame | None) -> Batch | None:
+        """The results of windows as rows of the output, in the order of time and key."""
+        import polars as pl
+        import pyarrow as pa
+
+        if found is None or not found.height:
+            return None
+        assert self._book is not None
+        self._changed.append(found.select(self._typed.keys).unique())
+        found = found.sort(END, *self._typed.keys)
+        moments = [self._book.start().alias("#start"), pl.col(END)]
+        keys = [pl.col(key) for key in self._typed.keys[: len(self.by)]]
+        results = [expr.alias(f"#r{number}") for number, expr in enumerate(self._typed.results.values())]
+        columns = found.select(*keys, *moments, *results).get_columns()
+        arrays = [_arrow(column, kind) for column, kind in zip(columns, self._output.types, strict=True)]
+        return Batch(pa.RecordBatch.from_arrays(arrays, schema=self._output))
+
+    def _key_rows(self, keys: pl.DataFrame) -> Batch:
+        """Keys as the state knows them: in the input's columns."""
+        import pyarrow as pa
+
+        if not self.by:
+            return Batch(pa.record_batch({"all": pa.nulls(keys.height)}))
+        kinds = [self._output.field(number).type for number in range(len(self.by))]
+        arrays = [_arrow(column, kind) for column, kind in zip(keys.get_columns(), kinds, strict=True)]
+        return Batch(pa.RecordBatch.from_arrays(arrays, names=list(self.by)))
+
+    # --- checks -----------------------------------------------------------------------------------------
+
+    def _own_form(self) -> str:
+        """What the tables depend on."""
+        told = {"size": self.size, "slide": self.slide or self.size, "gap": self.gap, "aggregates": self.aggregates}
+        kinds = {name: str(kind) for name, kind in self._typed.kinds.items()}
+        return json.dumps({**told, "types": kinds}, separators=(",", ":"))
+
+    def _check_form(self, ctx: Context) -> None:
+        """What is held was made with these sizes, aggregates and types. Raises StateError."""
+        if self._checked is self._typed:
+            return
+        assert ctx.state is not None
+        held = ctx.state.get(_FORM, [b""])[0] if self._checked is None else self._held_form
+        self._checked, self._held_form = self._typed, self._own_form()
+        if held is not None and held != self._held_form:
+            raise StateError.of(
+                "state.mismatch",
+                f"the state of `{ctx.step}` was made with other sizes, aggregates or types",
+                cause=f"it was made with {held}, the flow says {self._held_form}",
+                fix="give the step its settings back, name it anew, or begin again with `--from-start`",
+            )
+
+    def _sizes(self) -> Iterator[Problem]:
+        wrong, place = None, "/size"
+        if (self.size is None) == (self.gap is None):
+            wrong = "a window needs either `size` or, for sessions, `gap`"
+        elif self.slide is not None and (self.size is None or not 0 < self.slide <= self.size):
+            wrong, place = "`slide` must be above zero and at most `size`", "/slide"
+        elif (self.size or self.gap or 0) < 1e-6:
+            wrong, place = "a window cannot be shorter than a microsecond", "/size" if self.gap is None else "/gap"
+        if wrong:
+            yield Problem("window.size", wrong, pointer=place, fix="for example `size: 1m`, or `gap: 30m`")
+
+    def _columns(self, schema: Schema) -> Iterator[Problem]:
+        import pyarrow as pa
+
+        named = [(self.time, "/time"), *((name, "/by") for name in self.by)]
+        yield from (unknown_column(name, schema.names, place) for name, place in named if name not in schema)
+        if (
+            self.time in schema
+            and not pa.types.is_timestamp(kind := schema.type(self.time))
+            and not pa.types.is_date(kind)
+        ):
+            yield Problem(
+                "window.time",
+                f"`{self.time}` is not a time",
+                pointer="/time",
+                cause=f"it is {kind}",
+                fix="name a timestamp column; a source can read text as one: `schema: {time: timestamp(utc), …}`",
+            )
+
+    def _names(self) -> Iterator[Problem]:
+        places = [("/by", name) for name in self.by] + [("/start", self.start), ("/end", self.end)]
+        places += [(f"/aggregates/{escaped(name)}", name) for name in self.aggregates]
+        names = [name for _, name in places]
+        for index, (place, name) in enumerate(places):
+            if name in names[:index]:
+                message = f"two columns would be named `{name}`"
+                yield Problem("plan.duplicate_column", message, pointer=place, fix="choose another name")
+
+
+def _nowhere(times: pa.Array) -> pa.Array:
+    """Which times are null, or outside of the years 1 to 9999."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_date(times.type):
+        times = times.cast(pa.timestamp("s"))
+    counts, scale = times.cast(pa.int64()), _PER_SECOND[times.type.unit]
+    least, most = max(_FIRST * scale, -(1 << 63)), min(_LAST * scale, (1 << 63) - 1)
+    outside = pc.or_(pc.less(counts, least), pc.greater(counts, most))
+    return pc.fill_null(outside, True)
+
+
+def _places(rows: Batch) -> pa.Array:
+    """Where rows stood in the input of the step."""
+    import pyarrow as pa
+
+    return pa.array(range(len(rows)), pa.int64()) if rows.origin is None else rows.origin
+
+
+def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
+    import polars as pl
+
+    array = column.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return array if array.type == kind else array.cast(kind)
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)
+
+
+def _micros(time: datetime) -> int:
+    return (time - _EPOCH) // timedelta(microseconds=1)
