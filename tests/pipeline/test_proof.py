@@ -10,11 +10,11 @@ import pytest
 
 from dataflare import Batch, Columns, Out, Processor, State, processor, sink, source
 from dataflare.checkpoint import Checkpoint
+from dataflare.proof import differences
 from dataflare.state import state
 from dataflare.store import Store
 from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
-from dataflare_pipeline.proof import differences
 
 out: list[int] = []
 

@@ -7,13 +7,13 @@ import queue
 from dataflare import crash
 from dataflare.batch import Batch, Rejected
 from dataflare.context import Context
+from dataflare.digest import digest
 from dataflare.drive import SinkDriver
 from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_host.kinds import Budget
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Parcel, Port
-from dataflare_pipeline.digest import digest
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Mail, Report, log

@@ -254,6 +254,8 @@ class SourceLane(Lane):
                 self._refusal.raw(work, refused.code, refused.message, refused.raw, refused.place, active.split.id)
             if reading.batch is not None and len(reading.batch):
                 self._push(active.split.id, reading, work)
+        if (counts := work.counts.get(self.step)) is not None:
+            work.proved(self.step).rejected += counts.rejected + counts.dropped
         crash.point("read")
         self.deliver(work, lambda: self._move(active, position, ended, size if readings else None))
         self.busy = False

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Rejected
 from dataflare.checkpoint import Letter
-from dataflare_pipeline.digest import MODULUS, digest
+from dataflare.digest import MODULUS, digest
 
 if TYPE_CHECKING:
     from dataflare_pipeline.outlet import Outlet

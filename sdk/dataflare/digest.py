@@ -1,9 +1,10 @@
 """The order-free digest of rows: the sum of their hashes mod 2^128, never XOR, which would not see a row doubled.
 
 The digest is the same however the rows are cut into batches, in which order they and their columns come, whether text
-is in a dictionary, and whether a column of nulls stands beside them. It is computed by column, in Polars, which lets
-other threads run: a value is hashed with its column's name as the seed, the hashes of a row are added up and hashed
-twice more, for the two halves. So a row counts for what it is with 64 bits, and a sum of rows has 128.
+is in a dictionary, and whether a column of nulls stands beside them. It is computed by column, in Polars (which is
+needed for it), and lets other threads run: a value is hashed with its column's name as the seed, the hashes of a row
+are added up and hashed twice more, for the two halves. So a row counts for what it is with 64 bits, and a sum of rows
+has 128.
 
 Polars does not promise the same hashes in another version or on another processor: ``algorithm`` names all of it, and
 digests of two algorithms are never compared.
@@ -11,11 +12,10 @@ digests of two algorithms are never compared.
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from functools import lru_cache
 from typing import TYPE_CHECKING
-
-import xxhash
 
 if TYPE_CHECKING:
     import polars as pl
@@ -51,6 +51,12 @@ def digest(rows: pa.RecordBatch) -> int:
     return ((int(high.sum()) << 64) + below) % MODULUS
 
 
+def comparable(one: pa.DataType, other: pa.DataType) -> bool:
+    """Have equal values of these two types equal digests?"""
+    plain, also = (_plain_type(_plain_type(kind, views=False), views=True) for kind in (one, other))
+    return bool(plain == also)
+
+
 def _hashed(column: pa.Array, name: str) -> pl.Series | None:
     """A column's values, hashed; a null counts as nothing. None where there are only nulls."""
     import polars as pl
@@ -59,8 +65,13 @@ def _hashed(column: pa.Array, name: str) -> pl.Series | None:
     if nulls == len(column):
         return None
     values = pl.Series(_plain(column))
-    hashed = values.hash(xxhash.xxh64_intdigest(name.encode()))
+    hashed = values.hash(_seed(name))
     return hashed.set(values.is_null(), 0) if nulls else hashed
+
+
+@lru_cache(4096)
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest(), "little")
 
 
 def _plain(column: pa.Array) -> pa.Array:

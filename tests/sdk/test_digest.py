@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dataflare_pipeline.digest import MODULUS, digest
+from dataflare.digest import MODULUS, digest
 
 TYPES: list[tuple[pa.DataType, Any]] = [
     (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
