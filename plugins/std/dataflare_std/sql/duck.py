@@ -7,18 +7,19 @@ A statement that fails ends a DuckDB transaction, so rows are tried out in trans
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare import ConfigError, Context, Problem
-from dataflare_std.sql import duck_types, refusals, statements
+from dataflare_std.sql import duck_types, statements
 from dataflare_std.sql.database_file import FileKind, check_address, check_database, database_path
 from dataflare_std.sql.duck_errors import is_refusal, refusal, translated
-from dataflare_std.sql.duck_table import DuckShape, make_room, shape_of
-from dataflare_std.sql.staging import StagingTarget, TableShape
-from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted, table_name
+from dataflare_std.sql.duck_table import make_room, shape_of
+from dataflare_std.sql.numbered import NumberedTarget
+from dataflare_std.sql.staging import TableShape
+from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import OP, Misfits, Owner, Refusal, Table
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class DuckDatabase:
 DATABASE = DuckDatabase()
 
 
-class DuckTarget(StagingTarget):
+class DuckTarget(NumberedTarget):
     """One connection to the process's open database of a file."""
 
     def __init__(self, path: Path, table: Table) -> None:
@@ -68,7 +69,6 @@ class DuckTarget(StagingTarget):
         super().__init__(table)
         self._path = path.resolve()
         self._name = table_name(table.name)
-        self._next = 0
         with _making:
             self._turn = _turns.setdefault(self._path, threading.RLock())
         with self._reading():
@@ -83,20 +83,13 @@ class DuckTarget(StagingTarget):
     def stage(self, owner: Owner, epoch: int, rows: pa.RecordBatch) -> list[Refusal]:
         """Put rows aside, then take back those that the table would refuse."""
         with self._turn:
-            stage = owner.stage(epoch)
-            if self._staged_as[0] != stage:
-                self._next = 0
-            with self._reading():
-                if self._staged_as[0] == stage:
-                    # What a call staged that failed afterwards is staged again now.
-                    self._rows(f"DELETE FROM {quoted(stage)} WHERE {SEQUENCE} >= {self._next}")
+            first = self._next if self._staged_as[0] == owner.stage(epoch) else 0
             super().stage(owner, epoch, rows)
-            refused = self._refused(stage, self._next, self._next + rows.num_rows)
-            if refused:
-                gone = ", ".join(str(self._next + each.row) for each in refused)
-                with self._reading():
-                    self._rows(f"DELETE FROM {quoted(stage)} WHERE {SEQUENCE} IN ({gone})")
-            self._next += rows.num_rows
+            self._next, self._unsure = first, True
+            with self._reading():
+                refused = self._refused(owner.stage(epoch), rows, self._shape)
+                self._take_back(owner.stage(epoch), refused)
+            self._next, self._unsure = first + rows.num_rows, False
             return refused
 
     def misfits(self, column: pa.Array) -> Misfits | None:
@@ -153,10 +146,7 @@ class DuckTarget(StagingTarget):
         )
         return dict(self._rows(text, (table,)))
 
-    def _columns_of(self, table: str) -> list[str]:
-        return list(self._types_of(table))
-
-    def _shape_now(self) -> DuckShape:
+    def _shape_now(self) -> TableShape:
         return shape_of(self._rows, self._table)
 
     def _make_room(self, schema: pa.Schema) -> TableShape:
@@ -177,18 +167,12 @@ class DuckTarget(StagingTarget):
         finally:
             self._connection.unregister(BATCH)
 
-    def _index_stage(self, stage: str, names: Iterable[str], shape: TableShape) -> None:
-        """Nothing: repeated rows are looked for."""
-
     def _fill(self, stage: str, rows: pa.RecordBatch, shape: TableShape) -> list[Refusal]:
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        columns = [pa.array(range(self._next, self._next + rows.num_rows), pa.int64())]
-        for name, column in zip(rows.schema.names, rows.columns, strict=True):
-            fitted = duck_types.fitted(column)
-            columns.append(pc.fill_null(fitted.cast(pa.string()), "upsert") if name == STAGED_OP else fitted)
-        names = [SEQUENCE, *rows.schema.names]
+        numbered = self._numbered(stage, rows)
+        names = numbered.schema.names
+        columns = [duck_types.fitted(column) for column in numbered.columns]
         self._connection.register(BATCH, pa.RecordBatch.from_arrays(columns, names=names))
         try:
             self._rows(f"INSERT INTO {quoted(stage)} ({statements.names(names)}) SELECT * FROM {BATCH}")
@@ -196,50 +180,20 @@ class DuckTarget(StagingTarget):
             self._connection.unregister(BATCH)
         return []
 
-    def _refused(self, stage: str, first: int, end: int) -> list[Refusal]:
-        with self._reading():
-            shape = self._shape_now()
-            recast = self._recast(stage, shape)
-            if not shape.guarded and not recast:
-                return []
-            staged = self._columns_of(stage)
-            required = [name for name in shape.columns if name in shape.required and name not in self._table.key]
-            found = refusals.null_rows(self._rows, stage, first, required, staged)
-            table = None if self._replaces else self._name
-            others = self._stages_beside(stage)
-            for index in [] if self._table.key else shape.unique:
-                if set(index) <= set(staged):
-                    found += refusals.repeated_rows(self._rows, table, stage, others, first, index)
-        known = {each.row: each for each in reversed(found)}
-        if len(known) < end - first:
-            tried = refusals.refused_by_trial(lambda only: self._trial(stage, only, recast), first, end, list(known))
-            known |= {each.row: each for each in tried}
-        return list(known.values())
-
-    def _trial(self, stage: str, only: str, recast: dict[str, str]) -> tuple[str, str] | None:
-        """Move some rows and undo it; code and message of what the table refuses."""
+    def _trial(self, stage: str, only: str, recast: Mapping[str, str]) -> tuple[str, str] | None:
         import duckdb
 
         with self._undone():
             try:
-                for name, changed in recast.items():
-                    if changed and self._rows(f"SELECT 1 FROM {quoted(stage)} WHERE {only} AND {changed} LIMIT 1"):
-                        return "sql.lossy", f"`{name}` would be changed by the type of its column"
-                self._emptied()
-                self._move(stage, only)
+                changed = self._changed(stage, only, recast)
+                if changed is None:
+                    self._emptied()
+                    self._move(stage, only)
             except duckdb.Error as error:
                 if not is_refusal(error):
                     raise
                 return refusal(error)
-        return None
+        return changed
 
-    def _recast(self, stage: str, shape: DuckShape) -> dict[str, str]:
-        """Columns of another type than they are staged with, and the condition that a value is not kept as it is."""
-        changes = {}
-        for name, kind in self._types_of(stage).items():
-            wanted = shape.columns.get(name, kind)
-            if kind != wanted:
-                there = f"CAST({quoted(name)} AS {wanted})"
-                exact = "VARCHAR" in (kind, wanted)
-                changes[name] = "" if exact else f"CAST({there} AS {kind}) IS DISTINCT FROM {quoted(name)}"
-        return changes
+    def _keeps(self, kind: str, wanted: str) -> bool:
+        return "VARCHAR" in (kind, wanted)

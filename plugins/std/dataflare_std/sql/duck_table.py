@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from dataflare import ConfigError
@@ -16,14 +15,7 @@ Rows = Callable[..., list[tuple[Any, ...]]]
 HERE = "database_name = current_database() AND schema_name = coalesce(?, current_schema()) AND table_name = ?"
 
 
-@dataclass
-class DuckShape(TableShape):
-    """Also the columns that must not be null."""
-
-    required: frozenset[str] = frozenset()
-
-
-def shape_of(rows: Rows, table: Table) -> DuckShape:
+def shape_of(rows: Rows, table: Table) -> TableShape:
     """The table in the database; no columns if it is not there. Raises ConfigError (``sql.not_a_table``)."""
     place = _place(table)
     columns = rows(f"SELECT column_name, data_type, column_default FROM duckdb_columns() WHERE {HERE}", place)
@@ -48,10 +40,10 @@ def shape_of(rows: Rows, table: Table) -> DuckShape:
         or any(set(index) != set(table.key) for index in unique)
         or bool(required.difference(table.key))
     )
-    return DuckShape({name: kind for name, kind, _ in columns}, unique, guarded, required)
+    return TableShape({name: kind for name, kind, _ in columns}, unique, guarded, required)
 
 
-def make_room(rows: Rows, table: Table, wanted: Mapping[str, str]) -> DuckShape:
+def make_room(rows: Rows, table: Table, wanted: Mapping[str, str]) -> TableShape:
     """Make the table, add its missing columns and the index of its key; change nothing that is there.
 
     Raises ConfigError (``sql.not_a_table``), Failed (``sql.key_not_unique``).

@@ -6,20 +6,21 @@ transaction, it would hold its locks for ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from dataflare import ConfigError, Context, DataflareError, Problem, Retry
-from dataflare_std.sql import postgres_types, refusals, statements
+from dataflare_std.sql import postgres_types, statements
 from dataflare_std.sql.databases import unknown_address
+from dataflare_std.sql.numbered import NumberedTarget
 from dataflare_std.sql.postgres_copy import HEAD, TAIL, copy_pieces
 from dataflare_std.sql.postgres_errors import is_refusal, refusal, translated
 from dataflare_std.sql.postgres_read import read_table
 from dataflare_std.sql.postgres_table import PostgresShape, make_room, missing_rights, shape_of
-from dataflare_std.sql.staging import StagingTarget, TableShape, lost_rows
-from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted, table_name
+from dataflare_std.sql.staging import TableShape
+from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import OP, Misfits, Owner, Refusal, Table
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class PostgresDatabase:
 DATABASE = PostgresDatabase()
 
 
-class PostgresTarget(StagingTarget):
+class PostgresTarget(NumberedTarget):
     """One connection to a server, made again when it is lost (the call then raises Retry)."""
 
     lane_lock = " FOR UPDATE"
@@ -108,8 +109,6 @@ class PostgresTarget(StagingTarget):
         self._sink = sha256("\0".join((owner.incarnation, owner.flow, owner.sink)).encode()).hexdigest()[:24]
         self._session = f"dataflare/{self._sink}/{owner.fence}"
         self._connection: psycopg.Connection[Any] | None = None
-        self._next = self._reached = 0
-        self._unsure = False
         with translated(self._place):
             self._open()
 
@@ -123,12 +122,6 @@ class PostgresTarget(StagingTarget):
         with self._reading():
             self._rows(OLDER, (f"dataflare/{self._sink}/%", owner.fence))
         super().claim(owner, live, first, replaces)
-
-    def stage(self, owner: Owner, epoch: int, rows: pa.RecordBatch) -> list[Refusal]:
-        """By binary COPY."""
-        refused = super().stage(owner, epoch, rows)
-        self._next, self._unsure = self._reached, False
-        return refused
 
     def misfits(self, column: pa.Array) -> Misfits | None:
         """Characters, times and dates that PostgreSQL does not know."""
@@ -208,32 +201,13 @@ class PostgresTarget(StagingTarget):
             )
         return shape
 
-    def _index_stage(self, stage: str, names: Iterable[str], shape: TableShape) -> None:
-        """Nothing: repeated rows are looked for."""
-
     def _stage_types(self, schema: pa.Schema, shape: TableShape) -> dict[str, str]:
         return {column.name: postgres_types.declared(column.type) for column in schema} | (
             {OP: "text"} if OP in schema.names else {}
         )
 
-    def _make_stage(self, stage: str, owner: Owner, epoch: int, types: Any, shape: TableShape) -> None:
-        if self._staged_as[0] != stage:
-            self._next, self._unsure = 0, False
-        elif self._unsure and not self._columns_of(stage):
-            raise lost_rows(f"the rows staged for epoch {epoch} are gone: the server was restarted")
-        super()._make_stage(stage, owner, epoch, types, shape)
-
     def _fill(self, stage: str, rows: pa.RecordBatch, shape: TableShape) -> list[Refusal]:
-        import pyarrow as pa
-
-        if self._unsure:
-            # The last call failed: what it staged may be there or not.
-            self._rows(f"DELETE FROM {quoted(stage)} WHERE {SEQUENCE} >= {self._next}")
-        self._unsure = True
-        first, end = self._next, self._next + rows.num_rows
-        numbered = pa.RecordBatch.from_arrays(
-            [pa.array(range(first, end), pa.int64()), *_with_operations(rows)], names=[SEQUENCE, *rows.schema.names]
-        )
+        numbered = self._numbered(stage, rows)
         columns = statements.names(numbered.schema.names)
         with self._open().cursor() as cursor:
             text = f"COPY {quoted(stage)} ({columns}) FROM STDIN (FORMAT binary)"
@@ -242,52 +216,34 @@ class PostgresTarget(StagingTarget):
                 for piece in copy_pieces(numbered):
                     copy.write(piece)
                 copy.write(TAIL)
-        refused = self._refused(stage, rows.schema.names, first, end, shape)
-        if refused:
-            gone = ", ".join(str(first + each.row) for each in refused)
-            self._rows(f"DELETE FROM {quoted(stage)} WHERE {SEQUENCE} IN ({gone})")
-        self._reached = end
+        if shape.guarded:
+            self._alone()
+        refused = self._refused(stage, rows, shape)
+        self._take_back(stage, refused)
         return refused
 
     def _alone(self) -> None:
         self._rows("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (f"dataflare {self._table.name}",))
 
-    def _refused(self, stage: str, staged: Sequence[str], first: int, end: int, shape: TableShape) -> list[Refusal]:
-        assert isinstance(shape, PostgresShape)
-        if not shape.guarded and not self._recast(stage, shape):
-            return []
-        self._alone()
-        required = [name for name in shape.columns if name in shape.required and name not in self._table.key]
-        found = refusals.null_rows(self._rows, stage, first, required, staged)
-        others = self._stages_beside(stage)
-        for index in [] if self._table.key else shape.unique:
-            if set(index) <= set(staged):
-                table = None if self._replaces else self._name
-                found += refusals.repeated_rows(self._rows, table, stage, others, first, index)
-        known = {each.row: each for each in reversed(found)}
-        if len(known) < end - first:
-            tried = refusals.refused_by_trial(lambda only: self._trial(stage, only, shape), first, end, list(known))
-            known |= {each.row: each for each in tried}
-        return list(known.values())
-
-    def _trial(self, stage: str, only: str, shape: PostgresShape) -> tuple[str, str] | None:
-        """Move some rows and undo it; code and message of what the table refuses."""
+    def _trial(self, stage: str, only: str, recast: Mapping[str, str]) -> tuple[str, str] | None:
         import psycopg
 
         try:
             with self._open().transaction():
-                for name, changed in self._recast(stage, shape).items():
-                    if changed and self._rows(f"SELECT 1 FROM {quoted(stage)} WHERE {only} AND {changed} LIMIT 1"):
-                        return "sql.lossy", f"`{name}` would be changed: the column is {shape.columns[name]}"
-                self._emptied()
-                self._move(stage, only)
-                self._rows("SET CONSTRAINTS ALL IMMEDIATE")
+                changed = self._changed(stage, only, recast)
+                if changed is None:
+                    self._emptied()
+                    self._move(stage, only)
+                    self._rows("SET CONSTRAINTS ALL IMMEDIATE")
                 raise psycopg.Rollback
         except psycopg.Error as error:
             if not is_refusal(error):
                 raise
             return refusal(error)
-        return None
+        return changed
+
+    def _keeps(self, kind: str, wanted: str) -> bool:
+        return kind == "text" or wanted == "json" or wanted.startswith(TEXT)
 
     def _values_of(self, stage: str) -> dict[str, str]:
         shape = self._shape_now()
@@ -296,17 +252,6 @@ class PostgresTarget(StagingTarget):
             for name, kind in self._types_of(stage).items()
         }
 
-    def _recast(self, stage: str, shape: PostgresShape) -> dict[str, str]:
-        """Columns of another type than they are staged with, and the condition that a value is not kept as it is."""
-        changes = {}
-        for name, kind in self._types_of(stage).items():
-            wanted = shape.columns.get(name, kind)
-            if kind != wanted:
-                exact = kind == "text" or shape.plain[name] in (*TEXT, "json")
-                there = f"CAST({quoted(name)} AS {wanted})"
-                changes[name] = "" if exact else f"CAST({there} AS {kind}) IS DISTINCT FROM {quoted(name)}"
-        return changes
-
     def _types_of(self, stage: str) -> dict[str, str]:
         text = (
             "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
@@ -314,21 +259,9 @@ class PostgresTarget(StagingTarget):
         )
         return dict(self._rows(text, (quoted(stage),)))
 
-    def _columns_of(self, table: str) -> list[str]:
-        return list(self._types_of(table))
-
 
 def _needs_cast(kind: str, shape: PostgresShape, name: str) -> bool:
     return kind == "text" and shape.plain.get(name, "text") not in TEXT
-
-
-def _with_operations(rows: pa.RecordBatch) -> Iterator[pa.Array]:
-    """The columns, where nothing is said of a row as an upsert."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for name, column in zip(rows.schema.names, rows.columns, strict=True):
-        yield pc.fill_null(column.cast(pa.string()), "upsert") if name == STAGED_OP else column
 
 
 def _connected(uri: str, session: str) -> psycopg.Connection[Any]:

@@ -38,10 +38,9 @@ GROUP BY i.indexrelid, i.indpred, i.indimmediate
 
 @dataclass
 class PostgresShape(TableShape):
-    """Also the columns' types without their limits, and those that must not be null."""
+    """Also the columns' types without their limits."""
 
     plain: dict[str, str] = field(default_factory=dict)
-    required: frozenset[str] = frozenset()
 
 
 def shape_of(rows: Rows, table: Table) -> PostgresShape:
@@ -71,7 +70,7 @@ def shape_of(rows: Rows, table: Table) -> PostgresShape:
     )
     kinds = {column: limited for column, limited, _, _, _ in columns}
     plain = {column: kind for column, _, kind, _, _ in columns}
-    return PostgresShape(kinds, unique, guarded, plain, required)
+    return PostgresShape(kinds, unique, guarded, required, plain)
 
 
 def make_room(rows: Rows, table: Table, wanted: Mapping[str, str]) -> PostgresShape:

@@ -57,6 +57,7 @@ class SqliteTarget(StagingTarget):
     """One connection to a SQLite file. Raises Retry while another process holds the file's lock."""
 
     sequence = "INTEGER PRIMARY KEY"
+    clearing = "DELETE FROM"
 
     def __init__(self, path: Path, table: Table) -> None:
         super().__init__(table)

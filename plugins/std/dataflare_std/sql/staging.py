@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class TableShape:
-    """A table as it is now: columns with their types, lists of columns that hold no value twice, other guards.
+    """A table as it is now: columns with their types, lists of columns that hold no value twice, those never null.
 
     ``guarded``: something in it besides the key of an upsert could refuse a row.
     """
@@ -32,6 +32,7 @@ class TableShape:
     columns: dict[str, str] = field(default_factory=dict)
     unique: list[tuple[str, ...]] = field(default_factory=list)
     guarded: bool = False
+    required: frozenset[str] = frozenset()
 
     def is_unique(self, key: tuple[str, ...]) -> bool:
         """Whether two rows cannot have the same key."""
@@ -45,6 +46,8 @@ class StagingTarget(ABC):
     """How a reading of a lane's note ends, so that nobody changes it meanwhile."""
     sequence: ClassVar[str] = "BIGINT"
     """The type of the column that counts staged rows."""
+    clearing: ClassVar[str] = "TRUNCATE TABLE"
+    """How a statement begins that empties a stage."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -117,6 +120,32 @@ class StagingTarget(ABC):
             self._drop(token.stage for token in tokens)
             crash.point("sink-move")
         self._replaces = False
+
+    def put(self, owner: Owner, rows: pa.RecordBatch) -> list[Refusal]:
+        """Stage the rows and move them. Those of an attempt that broke off are moved again, which changes nothing."""
+        refused, stage = self.stage(owner, 0, rows), owner.stage(0)
+        with self._transaction(durable=False):
+            self._check_fence(owner, owner.fence)
+            self._move(stage)
+            self._rows(f"{self.clearing} {quoted(stage)}")
+            crash.point("sink-put")
+        return refused
+
+    def flush(self, owner: Owner) -> None:
+        """With a transaction that is durable itself."""
+        with self._transaction(durable=True):
+            self._check_fence(owner, owner.fence)
+            self._rows(statements.SAME_FENCE, (owner.fence, *_lane(owner)))
+
+    def knows(self, owner: Owner) -> bool:
+        """Whether a lane of the sink has its note."""
+        return self.epoch(owner) is not None
+
+    def empty(self) -> None:
+        """Take all rows out of the table."""
+        with self._transaction(durable=True):
+            if self._exists():
+                self._rows(f"DELETE FROM {self._name}")
 
     def discard(self, stages: Iterable[str]) -> None:
         """Drop staged rows."""

@@ -24,6 +24,7 @@ NOTE_EPOCH = (
     "INSERT INTO dataflare_epochs (incarnation, flow, sink, lane, epoch, fence) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (incarnation, flow, sink, lane) DO UPDATE SET epoch = excluded.epoch, fence = excluded.fence"
 )
+SAME_FENCE = "UPDATE dataflare_epochs SET fence = ? WHERE incarnation = ? AND flow = ? AND sink = ? AND lane = ?"
 LANE = "SELECT epoch, fence FROM dataflare_epochs WHERE incarnation = ? AND flow = ? AND sink = ? AND lane = ?"
 LANES_OF_EPOCH = (
     "SELECT name FROM dataflare_stages WHERE incarnation = ? AND flow = ? AND sink = ? AND epoch = ? AND fence = ?"

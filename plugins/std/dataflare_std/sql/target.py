@@ -101,6 +101,18 @@ class Target(Protocol):
     def commit(self, tokens: Sequence[Staged], fence: int) -> None:
         """One transaction: move what is staged, note the epoch; nothing where it is noted. Raises Fenced."""
 
+    def put(self, owner: Owner, rows: pa.RecordBatch) -> list[Refusal]:
+        """Bring rows into the table by their key, at once; gives those that break a constraint. Raises Fenced."""
+
+    def flush(self, owner: Owner) -> None:
+        """Make everything that was put durable. Raises Fenced."""
+
+    def knows(self, owner: Owner) -> bool:
+        """Whether this sink has claimed the target in this incarnation."""
+
+    def empty(self) -> None:
+        """Take all rows out of the table, if there is one."""
+
     def discard(self, stages: Iterable[str]) -> None:
         """Drop staged rows."""
 
