@@ -20,12 +20,13 @@ LAYOUT = 1
 TABLES = """
 create table lease (
     flow text not null, region text not null, token integer not null, owner text not null,
-    beat integer not null, released integer not null, primary key (flow, region)
+    beat integer not null, released integer not null, epoch integer not null, epochs integer not null,
+    states integer not null, sum integer not null, primary key (flow, region)
 ) without rowid;
 create table checkpoint (
     flow text not null, region text not null, epoch integer not null, incarnation text not null,
     body text not null, digest text not null, settled integer not null, finished integer not null,
-    committed_at text not null, primary key (flow, region, epoch)
+    committed_at text not null, sum integer not null, primary key (flow, region, epoch)
 );
 create table blob (
     flow text not null, region text not null, digest text not null, data text not null,
@@ -37,20 +38,37 @@ create table blob_use (
 ) without rowid;
 create table state (
     id integer primary key, flow text not null, region text not null, step text not null, name text not null,
-    unique (flow, region, step, name)
+    keys integer not null, total integer not null, sum integer not null, unique (flow, region, step, name)
 );
 create table keyed (
     state integer not null, key blob not null, key_group integer not null, value blob not null, expires real,
-    primary key (state, key)
+    sum integer not null, primary key (state, key)
 ) without rowid;
+create trigger keyed_new after insert on keyed begin
+    update state set keys = keys + 1, total = (total + new.sum) & 0xffffffffffffff where id = new.state;
+end;
+create trigger keyed_changed after update on keyed begin
+    update state set total = (total + new.sum - old.sum) & 0xffffffffffffff where id = new.state;
+end;
+create trigger keyed_gone after delete on keyed begin
+    update state set keys = keys - 1, total = (total - old.sum) & 0xffffffffffffff where id = old.state;
+end;
 create index keyed_expires on keyed (expires) where expires is not null;
 create table letter (
     id integer primary key autoincrement, flow text not null, region text not null, step text not null,
-    code text not null, message text not null, epoch integer not null, count integer not null, rows blob not null,
+    code text not null, message text not null, epoch integer not null, count integer not null,
     input text not null, plugin text not null, split text not null, place text not null,
-    attempts integer not null, status text not null, at text not null
+    attempts integer not null, status text not null, at text not null, head integer not null, sum integer not null,
+    rows blob not null
 );
 create index letter_status on letter (flow, status, id);
+create table letters (flow text primary key, count integer not null) without rowid;
+create trigger letter_new after insert on letter begin
+    insert into letters values (new.flow, 1) on conflict (flow) do update set count = count + 1;
+end;
+create trigger letter_gone after delete on letter begin
+    update letters set count = count - 1 where flow = old.flow;
+end;
 create table layout (number integer not null);
 """
 
@@ -101,6 +119,8 @@ def speaking(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _translated(path, error) from error
+    except UnicodeDecodeError as error:
+        raise problems.damaged(path, str(error)) from error
 
 
 def _open(path: Path, wait: float) -> sqlite3.Connection:
@@ -146,7 +166,7 @@ def _translated(path: Path, error: sqlite3.Error) -> StateError:
         return problems.disk_full(path, cause)
     if name == "SQLITE_NOTADB":
         return problems.foreign(path, cause)
-    if name.startswith("SQLITE_CORRUPT"):
+    if name.startswith("SQLITE_CORRUPT") or "decode" in cause.lower():
         return problems.damaged(path, cause)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
         return problems.unwritable(path, cause)

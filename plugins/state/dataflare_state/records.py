@@ -53,9 +53,10 @@ def read_head(path: Path) -> Head:
         first = file.readline(len(MAGIC) + 65)
         line = file.readline()
         size = file.tell()
-    if not first.startswith(MAGIC) or first[len(MAGIC) : -1].decode("ascii", "replace") != _sha(line[:-1]):
+    told, head = first[len(MAGIC) : -1].decode("ascii", "replace"), line[:-1]
+    if not first.startswith(MAGIC) or not line.endswith(b"\n") or told != _sha(head):
         raise Damaged(path.name)
-    value = json.loads(line)
+    value = json.loads(head)
     return Head(value["kind"], value["given"], {name: tuple(at) for name, at in value["parts"].items()}, size)
 
 

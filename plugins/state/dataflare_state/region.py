@@ -23,6 +23,7 @@ BASE_EVERY = 64
 """Records between two bases."""
 TRIES = 100
 NOTE, SEGMENT, BEAT, RELEASED = "note-", "segment-", "beat-", "released-"
+LASTING = f"{NOTE}lasting-"
 
 
 class Disturbed(Exception):
@@ -164,7 +165,8 @@ class Region:
     def note(self, content: Mapping[str, Any], *, durable: bool = True) -> None:
         """Leave a note for the owner; it holds from now on (across a power cut only if ``durable``)."""
         head = records.encode("note", content, {})
-        records.publish(self.folder, f"{NOTE}{uuid.uuid4().hex}", head, durable=durable)
+        name = f"{LASTING if durable else NOTE}{uuid.uuid4().hex}"
+        records.publish(self.folder, name, head, durable=durable)
 
     def tidy(self, fence: int) -> None:
         """Write a base and delete what it does not need, if it is time to."""
@@ -231,6 +233,8 @@ class Region:
         try:
             return dict(records.read_head(self.folder / name).given)
         except records.Damaged:
+            if name.startswith(LASTING):
+                raise
             return {}  # one that was not durable, after a power cut
 
     def _merge(self, view: View, fence: int) -> View:

@@ -8,6 +8,7 @@ Keyed state is one row a key, so an epoch costs what it changed.
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -20,8 +21,17 @@ from dataflare import Duration, crash, field
 from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
 from dataflare.store import Store
-from dataflare_state import database, packing, problems, rules
-from dataflare_state.rows import COLUMNS, as_letter, file_letters, keep_state
+from dataflare_state import database, packing, problems, rules, sums
+from dataflare_state.rows import (
+    COLUMNS,
+    Unsound,
+    check_letters,
+    file_letters,
+    keep_state,
+    sound_keys,
+    sound_letter,
+    sound_states,
+)
 
 AT_ONCE = 10_000
 
@@ -52,8 +62,13 @@ class Sqlite(Store, name="sqlite"):
 
     def lease_info(self, flow: str, region: str) -> LeaseInfo | None:
         """Who holds the region, or None."""
-        row = self._one("select token, owner, beat, released from lease where flow = ? and region = ?", flow, region)
-        return LeaseInfo(row[0], row[1], row[2], bool(row[3])) if row else None
+        query = "select token, owner, beat, released, sum from lease where flow = ? and region = ?"
+        row = self._one(query, flow, region)
+        if row is None:
+            return None
+        if row[4] != sums.of_row(flow, region, row[0], row[1]):
+            raise problems.corrupt(flow, region, "its lease", None)
+        return LeaseInfo(row[0], row[1], row[2], bool(row[3]))
 
     def lease(self, flow: str, region: str, owner: str, above: int) -> int:
         """Take the lease with the token ``above`` + 1."""
@@ -62,7 +77,9 @@ class Sqlite(Store, name="sqlite"):
             if newest != above:
                 raise problems.fenced(flow, region, above, newest)
             connection.execute(
-                "insert or replace into lease values (?, ?, ?, ?, 0, 0)", (flow, region, above + 1, owner)
+                "insert into lease values (?, ?, ?, ?, 0, 0, -1, 0, 0, ?) on conflict do update set "
+                "token = excluded.token, owner = excluded.owner, beat = 0, released = 0, sum = excluded.sum",
+                (flow, region, above + 1, owner, sums.of_row(flow, region, above + 1, owner)),
             )
             crash.point("store-lease")
         return above + 1
@@ -81,36 +98,38 @@ class Sqlite(Store, name="sqlite"):
 
     def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
         """The last committed epoch, or a kept older one."""
-        of = "from checkpoint where flow = ? and region = ?"
+        last = max((row.epoch for row in self._history(flow, region)), default=-1)
         if epoch is None:
-            row = self._one(f"select max(epoch) {of}", flow, region)
-        else:
-            row = self._one(f"select epoch {of} and epoch = ?", flow, region, epoch)
-        if row is None or row[0] is None:
+            told = self._one("select epoch from lease where flow = ? and region = ?", flow, region)
+            if last != (told[0] if told else -1):
+                what = f"its last epoch is {told[0] if told else 'not told'}, and {last} is the newest there"
+                raise problems.corrupt(flow, region, what, self._intact(flow, region, last + 1))
+            epoch = last
+        if epoch < 0 or not any(row.epoch == epoch for row in self._history(flow, region)):
             return None
-        found, damage = self._read(flow, region, row[0])
+        found, damage = self._read(flow, region, epoch)
         if found is None:
-            raise problems.corrupt(flow, region, damage, self._intact(flow, region, row[0]))
+            raise problems.corrupt(flow, region, damage, self._intact(flow, region, epoch))
         return found
 
     def _read(self, flow: str, region: str, epoch: int) -> tuple[Checkpoint | None, str]:
         with self._lock, database.speaking(self._path):
             connection = self._connected()
             assert connection is not None
-            row = connection.execute(
-                "select body, digest, settled from checkpoint where flow = ? and region = ? and epoch = ?",
-                (flow, region, epoch),
-            ).fetchone()
-            blobs = connection.execute(
-                "select digest, data from blob join blob_use using (flow, region, digest) "
-                "where flow = ? and region = ? and epoch = ?",
-                (flow, region, epoch),
-            ).fetchall()
-        found, damage = packing.unsealed((flow, region, epoch), row[0], row[1], dict(blobs))
-        return found and replace(found, settled=bool(row[2])), damage
+            of = (flow, region, epoch)
+            where = "where flow = ? and region = ? and epoch = ?"
+            columns = "body, digest, incarnation, settled, finished, committed_at, sum"
+            row = connection.execute(f"select {columns} from checkpoint {where}", of).fetchone()
+            query = f"select digest, data from blob join blob_use using (flow, region, digest) {where}"
+            blobs = connection.execute(query, of).fetchall()
+        body, seal, *told, mark = row
+        if mark != sums.of_row(*of, seal, *told):
+            return None, f"the checkpoint of epoch {epoch}"
+        found, damage = packing.unsealed(of, body, seal, dict(blobs))
+        return found and replace(found, settled=bool(told[1])), damage
 
     def _intact(self, flow: str, region: str, below: int) -> int | None:
-        older = (info.epoch for info in self.history(flow, region) if info.epoch < below)
+        older = (info.epoch for info in self._history(flow, region) if info.epoch < below)
         return next((epoch for epoch in older if self._read(flow, region, epoch)[0]), None)
 
     def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
@@ -119,18 +138,25 @@ class Sqlite(Store, name="sqlite"):
             return
         # A connection of its own: one moment's content, whatever is committed meanwhile.
         with closing(database.connect(self._path, self.wait)) as connection, database.speaking(self._path):
-            cursor = connection.execute(
-                "select key, value, expires from keyed join state on keyed.state = state.id "
-                "where flow = ? and region = ? and step = ? and name = ? and (expires is null or expires > ?) "
-                "order by key",
-                (flow, region, step, name, time.time()),
-            )
-            while rows := cursor.fetchmany(AT_ONCE):
-                yield from rows
+            connection.execute("begin")
+            try:
+                number, keys, total = sound_states(connection, flow, region).get((step, name), (0, 0, 0))
+                now = time.time()
+                for key, value, expires in sound_keys(connection, number, keys, total):
+                    if expires is None or expires > now:
+                        yield key, value, expires
+            except Unsound as damage:
+                what = f"the state `{name}` of `{step}`: {damage}"
+                raise problems.corrupt(flow, region, what, None) from damage
 
     def states(self, flow: str, region: str) -> list[tuple[str, str]]:
         """The (step, name) pairs that keys were kept for."""
-        return self._all("select step, name from state where flow = ? and region = ? order by 1, 2", flow, region)
+        with self._lock, database.speaking(self._path):
+            connection = self._connected()
+            try:
+                return sorted(sound_states(connection, flow, region)) if connection is not None else []
+            except Unsound as damage:
+                raise problems.corrupt(flow, region, str(damage), None) from damage
 
     def commit(self, checkpoint: Checkpoint, changes: Changes, fence: int) -> None:
         """The commit point: all of it, or an error and none of it."""
@@ -144,10 +170,14 @@ class Sqlite(Store, name="sqlite"):
                 (flow, region),
             ).fetchone()
             rules.admit(checkpoint, *(last or (None, -1)))
-            told = (checkpoint.settled, checkpoint.finished, checkpoint.committed_at)
+            told = (int(checkpoint.settled), int(checkpoint.finished), checkpoint.committed_at)
+            mark = sums.of_row(flow, region, epoch, sealed, checkpoint.incarnation, *told)
             connection.execute(
-                "insert into checkpoint values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (flow, region, epoch, checkpoint.incarnation, body, sealed, *told),
+                "insert into checkpoint values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (flow, region, epoch, checkpoint.incarnation, body, sealed, *told, mark),
+            )
+            connection.execute(
+                "update lease set epoch = ?, epochs = epochs + 1 where flow = ? and region = ?", (epoch, flow, region)
             )
             for digest, data in blobs.items():
                 connection.execute("insert or ignore into blob values (?, ?, ?, ?)", (flow, region, digest, data))
@@ -160,12 +190,26 @@ class Sqlite(Store, name="sqlite"):
     def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
         """All sinks have committed the epoch."""
         with self._fenced(flow, region, fence) as connection:
-            connection.execute(
-                "update checkpoint set settled = 1 where flow = ? and region = ? and epoch = ?", (flow, region, epoch)
-            )
+            of = (flow, region, epoch)
+            where = "where flow = ? and region = ? and epoch = ?"
+            columns = "digest, incarnation, finished, committed_at, settled, sum"
+            row = connection.execute(f"select {columns} from checkpoint {where}", of).fetchone()
+            if row is not None:
+                seal, incarnation, finished, at, settled, told = row
+                if told != sums.of_row(*of, seal, incarnation, settled, finished, at):
+                    raise problems.corrupt(flow, region, f"the checkpoint of epoch {epoch}", None)
+                mark = sums.of_row(*of, seal, incarnation, 1, finished, at)
+                connection.execute(f"update checkpoint set settled = 1, sum = ? {where}", (mark, *of))
 
     def history(self, flow: str, region: str) -> list[EpochInfo]:
         """The kept epochs, newest first."""
+        found = self._history(flow, region)
+        told = self._one("select epochs from lease where flow = ? and region = ?", flow, region)
+        if len(found) != (told[0] if told else 0):
+            raise problems.corrupt(flow, region, "its history", self._intact(flow, region, sys.maxsize))
+        return found
+
+    def _history(self, flow: str, region: str) -> list[EpochInfo]:
         rows = self._all(
             "select epoch, committed_at, settled, finished, length(body) from checkpoint "
             "where flow = ? and region = ? order by epoch desc",
@@ -185,6 +229,9 @@ class Sqlite(Store, name="sqlite"):
                     f"delete from {table} where flow = ? and region = ? and epoch = ?",
                     [(flow, region, epoch) for epoch in gone],
                 )
+            connection.execute(
+                "update lease set epochs = epochs - ? where flow = ? and region = ?", (len(gone), flow, region)
+            )
             connection.execute(
                 "delete from blob where flow = ? and region = ? and digest not in "
                 "(select digest from blob_use where flow = ? and region = ?)",
@@ -206,6 +253,7 @@ class Sqlite(Store, name="sqlite"):
                 "delete from keyed where state in (select id from state where flow = ? and region = ?)", of
             )
             connection.execute("delete from state where flow = ? and region = ?", of)
+            connection.execute("update lease set epoch = -1, epochs = 0, states = 0 where flow = ? and region = ?", of)
             connection.execute("delete from letter where flow = ? and region = ? and status = 'waiting'", of)
 
     def letters(
@@ -219,22 +267,37 @@ class Sqlite(Store, name="sqlite"):
         limit: int | None = None,
     ) -> Iterator[Letter]:
         """Dead letters in the order of their ids."""
+        self._check_letters(flow)
         chosen = {"flow": flow, "step": step, "code": code, "status": status}
         given = {column: value for column, value in chosen.items() if value is not None}
         where = " and ".join([*(f"{column} = ?" for column in given), "id > ?"])
         while limit is None or limit > 0:
             wanted = min(AT_ONCE, limit or AT_ONCE)
             rows = self._all(
-                f"select {', '.join(COLUMNS)} from letter where {where} order by id limit ?",
+                f"select {', '.join(COLUMNS)}, sum from letter where {where} order by id limit ?",
                 *given.values(),
                 after,
                 wanted,
             )
-            yield from (as_letter(row) for row in rows)
+            for row in rows:
+                try:
+                    yield sound_letter(row)
+                except Unsound as damage:
+                    region = row[COLUMNS.index("region")]
+                    raise problems.corrupt(flow, region, str(damage), None, letter=damage.letter) from damage
             if len(rows) < wanted:
                 return
             after = rows[-1][COLUMNS.index("id")]
             limit = None if limit is None else limit - len(rows)
+
+    def _check_letters(self, flow: str) -> None:
+        with self._lock, database.speaking(self._path):
+            connection = self._connected()
+            try:
+                if connection is not None:
+                    check_letters(connection, flow)
+            except Unsound as damage:
+                raise problems.corrupt(flow, "", str(damage), None) from damage
 
     def drop_letters(self, flow: str, ids: Iterable[int]) -> int:
         """Mark waiting letters dropped; how many were."""
