@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,21 @@ FEATURES = frozenset({"state", "timers"})
 """The optional features that this host offers."""
 PERMISSIONS = ("http", "secrets", "files", "sockets", "inputs", "env", "processes", "host", "cache")
 DEFAULTS = ("planner", "engine", "mode", "state", "layers", "secrets")
+_KEYS = {
+    "": "schema plugin api runtime components summaries kinds hooks defaults dependencies permissions limits "
+    "deprecations",
+    "/plugin": "id version summary license",
+    "/api": "requires host features",
+    "/runtime": "kind entry",
+    "/hooks": "module names",
+    "/defaults": " ".join(DEFAULTS),
+    "/permissions": " ".join(PERMISSIONS),
+}
+"""Table → the keys that it may have."""
 
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME = re.compile(r"[A-Za-z0-9]+([-_.][A-Za-z0-9]+)*")
 _TARGET = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
-_HOOK_PREFIX = "dataflare_"
 
 
 def load_manifest(file: Path, package: str = "") -> Manifest:
@@ -47,36 +57,160 @@ def load_manifest(file: Path, package: str = "") -> Manifest:
         raise ConfigError.of(
             "plugin.manifest_syntax", f"not valid TOML: {error}", file=str(file), line=line, column=column
         ) from error
-    reader = _Reader(str(file))
-    manifest = _read(reader, given, package)
+    reader = _Reader(str(file), given)
+    manifest = reader.manifest(package)
+    reader.check_versions(manifest)
     if reader.problems:
         raise ConfigError(*reader.problems)
     return manifest
 
 
-class _Reader:
-    """Takes values out of a table and collects what is wrong with them."""
+def admits(wanted: str, version: str) -> bool | None:
+    """Is ``version`` in the range ``wanted`` (empty: any)? None: the range cannot be read."""
+    try:
+        return SpecifierSet(wanted).contains(version, prereleases=True)
+    except InvalidSpecifier:
+        return None
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+
+class _Reader:
+    """Takes the values out of a manifest's tables and collects what is wrong with them."""
+
+    def __init__(self, file: str, given: Mapping[str, Json]) -> None:
+        self.file, self.given = file, given
         self.problems: list[Problem] = []
+
+    def manifest(self, package: str) -> Manifest:
+        self.known(self.given, "")
+        if (schema := self.given.get("schema")) != SCHEMA:
+            message = f"this host reads manifests of schema {SCHEMA}, got {schema!r}"
+            self.refuse("manifest_schema", "/schema", message, f"write `schema = {SCHEMA}` as the first line")
+        plugin, api, runtime, hooks = map(self.table, ("plugin", "api", "runtime", "hooks"))
+        needs = self.table("dependencies")
+        kind = self.text(runtime, "kind", "/runtime", needed=True)
+        return Manifest(
+            id=self.id(plugin),
+            version=self.text(plugin, "version", "/plugin", needed=True),
+            summary=self.text(plugin, "summary", "/plugin"),
+            license=self.text(plugin, "license", "/plugin"),
+            file=self.file,
+            package=package,
+            runtime=kind,
+            entry=self.text(runtime, "entry", "/runtime", needed=kind == "python" and "components" not in self.given),
+            api=self.text(api, "requires", "/api", needed=True),
+            host=self.text(api, "host", "/api"),
+            features=self.texts(api, "features", "/api"),
+            components=self.components(kind),
+            summaries=self.by_name("summaries"),
+            kinds={kind: given for kind, given in self.table("kinds").items() if self.target(given, f"/kinds/{kind}")},
+            hooks=tuple(name.removeprefix("dataflare_") for name in self.texts(hooks, "names", "/hooks")),
+            hooks_module=self.text(hooks, "module", "/hooks", needed=bool(hooks)),
+            defaults={
+                word: {"uses": given["uses"], "with": given.get("with", {})}
+                for word, given in self.table("defaults").items()
+                if self.use(given, f"/defaults/{word}")
+            },
+            dependencies={name: self.text(needs, name, "/dependencies") for name in needs},
+            permissions=self.permissions(),
+            limits=self.table("limits"),
+            deprecations=self.deprecations(),
+        )
+
+    def check_versions(self, manifest: Manifest) -> None:
+        """Is what the plugin needs within what this host is?"""
+        try:
+            Version(manifest.version or "0")
+        except InvalidVersion:
+            self.refuse("manifest_value", "/plugin/version", f"`{manifest.version}` is not a PEP 440 version")
+        for key, wanted, have, what in (
+            ("requires", manifest.api, CONTRACT, "the plugin contract"),
+            ("host", manifest.host, VERSION, "the host"),
+        ):
+            within = admits(wanted, have)
+            if within is None:
+                self.refuse("manifest_value", f"/api/{key}", f"`{wanted}` is not a version range", "write `>=1.0,<2`")
+            elif not within:
+                self.refuse("api", f"/api/{key}", f"it needs {what} {wanted}; here it is {have}", "use another version")
+        for name, wanted in manifest.dependencies.items():
+            if admits(wanted, "0") is None:
+                self.refuse("manifest_value", f"/dependencies/{name}", f"`{wanted}` is not a version range of `{name}`")
+        for feature in (feature for feature in manifest.features if feature not in FEATURES):
+            known = ", ".join(sorted(FEATURES))
+            self.refuse("feature", "/api/features", f"this host has no feature `{feature}`", f"it has: {known}")
+
+    # --- the parts of a manifest ----------------------------------------------------------------------
+
+    def id(self, plugin: Mapping[str, Json]) -> str:
+        given = self.text(plugin, "id", "/plugin", needed=True)
+        if given and not _ID.fullmatch(given):
+            better = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")
+            self.refuse("manifest_id", "/plugin/id", f"`{given}` is not a normalised name", f"write `{better}`")
+        return given
+
+    def by_name(self, section: str) -> dict[str, dict[str, Json]]:
+        """``[section.kind] name = value``, the names in their canonical form."""
+        found: dict[str, dict[str, Json]] = {}
+        for kind in (kinds := self.table(section)):
+            listed = found.setdefault(kind, {})
+            for name, value in self.table(kind, kinds, f"/{section}").items():
+                pointer = f"/{section}/{kind}/{name}"
+                if not _NAME.fullmatch(name):
+                    self.refuse("manifest_value", pointer, f"`{name}` cannot name a component")
+                if normalise(name) in listed:
+                    self.refuse("manifest_value", pointer, f"`{normalise(name)}` is there twice")
+                listed[normalise(name)] = value
+        return found
+
+    def components(self, runtime: str) -> dict[str, dict[str, Json]] | None:
+        if "components" not in self.given:
+            return {} if runtime == "declarative" else None
+        found = self.by_name("components")
+        check = {"python": self.target, "declarative": self.use}.get(runtime)
+        for kind, listed in found.items():
+            for name, value in listed.items():
+                if check is not None:
+                    check(value, f"/components/{kind}/{name}")
+        return found
+
+    def permissions(self) -> dict[str, tuple[dict[str, Json], ...]]:
+        found: dict[str, tuple[dict[str, Json], ...]] = {}
+        for word, rules in self.table("permissions").items():
+            if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
+                self.refuse("manifest_type", f"/permissions/{word}", f"`{word}` must be a list of tables")
+                continue
+            for index, rule in enumerate(rules):
+                self.text(rule, "reason", f"/permissions/{word}/{index}", needed=True)
+            found[word] = tuple(rules)
+        return found
+
+    def deprecations(self) -> dict[str, dict[str, str]]:
+        found = {}
+        for version, given in (told := self.table("deprecations")).items():
+            each, pointer = self.table(version, told, "/deprecations"), f"/deprecations/{version}"
+            self.known(each, pointer, "message deadline")
+            message = self.text(each, "message", pointer, needed=each is given)
+            found[version] = {"message": message, "deadline": str(each.get("deadline", ""))}
+        return found
+
+    # --- values, each checked -------------------------------------------------------------------------
 
     def refuse(self, code: str, pointer: str, message: str, fix: str | None = None) -> None:
         self.problems.append(Problem(f"plugin.{code}", message, file=self.file, pointer=pointer, fix=fix))
 
-    def known(self, table: Mapping[str, Json], pointer: str, names: Iterable[str]) -> None:
-        names = tuple(names)
-        for key in table:
-            if key not in names:
-                fix = did_you_mean(key, names, f"known here: {', '.join(names)}")
-                self.refuse("manifest_unknown_key", f"{pointer}/{key}", f"`{key}` is not a key of this table", fix)
+    def known(self, table: Mapping[str, Json], pointer: str, keys: str = "") -> None:
+        names = (keys or _KEYS[pointer]).split()
+        for key in (key for key in table if key not in names):
+            fix = did_you_mean(key, names, f"known here: {', '.join(names)}")
+            self.refuse("manifest_unknown_key", f"{pointer}/{key}", f"`{key}` is not a key of this table", fix)
 
-    def table(self, table: Mapping[str, Json], key: str, pointer: str = "") -> dict[str, Json]:
-        value = table.get(key, {})
-        if isinstance(value, dict):
-            return value
-        self.refuse("manifest_type", f"{pointer}/{key}", f"`{key}` must be a table, got {value!r}")
-        return {}
+    def table(self, key: str, within: Mapping[str, Json] | None = None, pointer: str = "") -> dict[str, Json]:
+        value, pointer = (self.given if within is None else within).get(key, {}), f"{pointer}/{key}"
+        if not isinstance(value, dict):
+            self.refuse("manifest_type", pointer, f"`{key}` must be a table, got {value!r}")
+            return {}
+        if pointer in _KEYS:
+            self.known(value, pointer)
+        return value
 
     def text(self, table: Mapping[str, Json], key: str, pointer: str, needed: bool = False) -> str:
         value = table.get(key, "")
@@ -103,170 +237,8 @@ class _Reader:
     def use(self, value: Json, pointer: str) -> bool:
         """``{ uses = "plugin/component", with = { … } }``."""
         if isinstance(value, dict) and isinstance(value.get("uses"), str) and isinstance(value.get("with", {}), dict):
-            self.known(value, pointer, ("uses", "with"))
+            self.known(value, pointer, "uses with")
             return True
-        self.refuse(
-            "manifest_value",
-            pointer,
-            "this must name a component",
-            'write `{ uses = "plugin/component", with = { … } }`',
-        )
+        fix = 'write `{ uses = "plugin/component", with = { … } }`'
+        self.refuse("manifest_value", pointer, "this must name a component", fix)
         return False
-
-
-def _read(reader: _Reader, given: Mapping[str, Json], package: str) -> Manifest:
-    tables = "plugin api runtime components summaries kinds hooks defaults dependencies permissions limits deprecations"
-    reader.known(given, "", ("schema", *tables.split()))
-    if given.get("schema") != SCHEMA:
-        reader.refuse(
-            "manifest_schema",
-            "/schema",
-            f"this host reads manifests of schema {SCHEMA}, got {given.get('schema')!r}",
-            f"write `schema = {SCHEMA}` as the first line",
-        )
-    plugin, api = reader.table(given, "plugin"), reader.table(given, "api")
-    runtime, hooks = reader.table(given, "runtime"), reader.table(given, "hooks")
-    reader.known(plugin, "/plugin", ("id", "version", "summary", "license"))
-    reader.known(api, "/api", ("requires", "host", "features"))
-    reader.known(runtime, "/runtime", ("kind", "entry"))
-    reader.known(hooks, "/hooks", ("module", "names"))
-    kind = reader.text(runtime, "kind", "/runtime", needed=True)
-    manifest = Manifest(
-        id=_id(reader, plugin),
-        version=reader.text(plugin, "version", "/plugin", needed=True),
-        summary=reader.text(plugin, "summary", "/plugin"),
-        license=reader.text(plugin, "license", "/plugin"),
-        file=reader.file,
-        package=package,
-        runtime=kind,
-        entry=reader.text(runtime, "entry", "/runtime", needed=kind == "python" and "components" not in given),
-        api=reader.text(api, "requires", "/api", needed=True),
-        host=reader.text(api, "host", "/api"),
-        features=reader.texts(api, "features", "/api"),
-        components=_components(reader, given, kind),
-        summaries=_by_name(reader, given, "summaries"),
-        kinds={
-            name: target
-            for name, target in reader.table(given, "kinds").items()
-            if reader.target(target, f"/kinds/{name}")
-        },
-        hooks=tuple(name.removeprefix(_HOOK_PREFIX) for name in reader.texts(hooks, "names", "/hooks")),
-        hooks_module=reader.text(hooks, "module", "/hooks", needed=bool(hooks)),
-        defaults=_defaults(reader, given),
-        dependencies=_dependencies(reader, given),
-        permissions=_permissions(reader, given),
-        limits=reader.table(given, "limits"),
-        deprecations=_deprecations(reader, given),
-    )
-    _check_versions(reader, manifest)
-    return manifest
-
-
-def _id(reader: _Reader, plugin: Mapping[str, Json]) -> str:
-    given = reader.text(plugin, "id", "/plugin", needed=True)
-    if given and not _ID.fullmatch(given):
-        better = re.sub(r"[^a-z0-9]+", "-", given.lower()).strip("-")
-        reader.refuse("manifest_id", "/plugin/id", f"`{given}` is not a normalised name", f"write `{better}`")
-    return given
-
-
-def _by_name(reader: _Reader, given: Mapping[str, Json], section: str) -> dict[str, dict[str, Json]]:
-    """``[section.kind] name = value``, the names in their canonical form."""
-    found: dict[str, dict[str, Json]] = {}
-    for kind in reader.table(given, section):
-        listed = found.setdefault(kind, {})
-        for name, value in reader.table(given[section], kind, f"/{section}").items():
-            if not _NAME.fullmatch(name):
-                reader.refuse("manifest_value", f"/{section}/{kind}/{name}", f"`{name}` cannot name a component")
-            if normalise(name) in listed:
-                reader.refuse("manifest_value", f"/{section}/{kind}/{name}", f"`{normalise(name)}` is there twice")
-            listed[normalise(name)] = value
-    return found
-
-
-def _components(reader: _Reader, given: Mapping[str, Json], runtime: str) -> dict[str, dict[str, Json]] | None:
-    if "components" not in given:
-        return {} if runtime == "declarative" else None
-    found = _by_name(reader, given, "components")
-    check = {"python": reader.target, "declarative": reader.use}.get(runtime)
-    for kind, listed in found.items():
-        for name, value in listed.items():
-            if check is not None:
-                check(value, f"/components/{kind}/{name}")
-    return found
-
-
-def _defaults(reader: _Reader, given: Mapping[str, Json]) -> dict[str, dict[str, Json]]:
-    table = reader.table(given, "defaults")
-    reader.known(table, "/defaults", DEFAULTS)
-    return {
-        key: {"uses": value["uses"], "with": value.get("with", {})}
-        for key, value in table.items()
-        if reader.use(value, f"/defaults/{key}")
-    }
-
-
-def _dependencies(reader: _Reader, given: Mapping[str, Json]) -> dict[str, str]:
-    table = reader.table(given, "dependencies")
-    return {name: reader.text(table, name, "/dependencies") for name in table}
-
-
-def _permissions(reader: _Reader, given: Mapping[str, Json]) -> dict[str, tuple[dict[str, Json], ...]]:
-    table = reader.table(given, "permissions")
-    reader.known(table, "/permissions", PERMISSIONS)
-    found: dict[str, tuple[dict[str, Json], ...]] = {}
-    for word, rules in table.items():
-        if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-            reader.refuse("manifest_type", f"/permissions/{word}", f"`{word}` must be a list of tables")
-            continue
-        for index, rule in enumerate(rules):
-            reader.text(rule, "reason", f"/permissions/{word}/{index}", needed=True)
-        found[word] = tuple(rules)
-    return found
-
-
-def _deprecations(reader: _Reader, given: Mapping[str, Json]) -> dict[str, dict[str, str]]:
-    found = {}
-    for version, told in reader.table(given, "deprecations").items():
-        pointer = f"/deprecations/{version}"
-        if not isinstance(told, dict):
-            reader.refuse("manifest_type", pointer, "this must be a table with `message` and `deadline`")
-            continue
-        reader.known(told, pointer, ("message", "deadline"))
-        found[version] = {
-            "message": reader.text(told, "message", pointer, needed=True),
-            "deadline": str(told.get("deadline", "")),
-        }
-    return found
-
-
-def _check_versions(reader: _Reader, manifest: Manifest) -> None:
-    """Is what the plugin needs within what this host is?"""
-    try:
-        Version(manifest.version or "0")
-    except InvalidVersion:
-        reader.refuse("manifest_value", "/plugin/version", f"`{manifest.version}` is not a PEP 440 version")
-    for key, wanted, have, what in (
-        ("requires", manifest.api, CONTRACT, "the plugin contract"),
-        ("host", manifest.host, VERSION, "the host"),
-    ):
-        within = admits(wanted, have)
-        if within is None:
-            reader.refuse("manifest_value", f"/api/{key}", f"`{wanted}` is not a version range", "write `>=1.0,<2`")
-        elif not within:
-            reader.refuse("api", f"/api/{key}", f"it needs {what} {wanted}; here it is {have}", "use another version")
-    for name, wanted in manifest.dependencies.items():
-        if admits(wanted, "0") is None:
-            reader.refuse("manifest_value", f"/dependencies/{name}", f"`{wanted}` is not a version range of `{name}`")
-    for feature in manifest.features:
-        if feature not in FEATURES:
-            known = ", ".join(sorted(FEATURES))
-            reader.refuse("feature", "/api/features", f"this host has no feature `{feature}`", f"it has: {known}")
-
-
-def admits(wanted: str, version: str) -> bool | None:
-    """Is ``version`` in the range ``wanted`` (empty: any)? None: the range cannot be read."""
-    try:
-        return SpecifierSet(wanted).contains(version, prereleases=True)
-    except InvalidSpecifier:
-        return None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from dataflare.declare import did_you_mean, nearest, normalise
 from dataflare.errors import ConfigError, Problem
+from dataflare.loading import classes_of_file, load_file
 from dataflare_host.discover import Catalogue, Faulty
-from dataflare_host.load import Contributions, class_at, classes_of_file, load_file, object_at, preset
+from dataflare_host.load import Contributions, class_at, object_at, preset
 from dataflare_host.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Table:
 
     def _in_process(self, kind: str, uses: str) -> Entry:
         """A component that this process was given as an object."""
-        from dataflare_host.local import recall
+        from dataflare.local import recall
 
         found = recall(uses)
         if found is None or found.kind != kind:

@@ -129,6 +129,15 @@ def test_plugin_list_and_info(say: Callable) -> None:
     assert "did you mean `std`?" in say("plugin", "info", "stdd").err
 
 
+def test_plugin_check_holds_the_table_against_the_code(start: Callable, greeter: dict[str, str]) -> None:
+    assert answer(start, greeter, "plugin", "check", "greeter").stdout == "greeter: ok\n"
+    manifest = Path(greeter["PYTHONPATH"]) / "greeter_plugin" / "dataflare.toml"
+    manifest.write_text(manifest.read_text().replace("Say it loud.", "Say it."))
+    told = answer(start, greeter, "plugin", "check", "greeter", "--json")
+    assert told.returncode == 1
+    assert [each["code"] for each in json.loads(told.stdout)["errors"]] == ["plugin.table_differs"]
+
+
 def test_tools_are_called_with_words_or_json(say: Callable, shop: Path) -> None:
     assert say("tool", "call", "shop.py/tax-of", "net=10").out == "2.0\n"
     given = ('{"net": 10, "country": "DE"}', 'rates={"DE": 0.5}')

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dataflare_commands import progress
-from dataflare_commands.progress import Display
-from dataflare_host.cli.output import as_text, duration, table
+from dataflare_commands.progress import Display, duration
+from dataflare_host.cli.output import as_text, table
 
 ENDLESS = """\
 version: 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dataflare_host.load import verify_table
+from dataflare_commands.tables import verify_table
 from dataflare_host.read_manifest import load_manifest
 
 ROOT = Path(__file__).parents[2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from textwrap import indent
 from typing import Any, TypeVar
 
@@ -41,13 +41,6 @@ def show_problems(problems: Iterable[Problem]) -> None:
         head, *rest = problem.render().splitlines()
         code, _, message = head.partition("  ")
         tell("\n".join([f"{click.style(code, fg='red', bold=True)}  {message}", *rest]))
-
-
-def show_warnings(warnings: Iterable[Mapping[str, Any]]) -> None:
-    """What a plan warns of, on stderr."""
-    for each in warnings:
-        told = Problem(each["code"], each["message"], pointer=each.get("pointer"), fix=each.get("fix"))
-        tell(f"{click.style('warning', fg='yellow')}  {told.render()}")
 
 
 def show(answer: Any, as_json: bool) -> None:
@@ -96,12 +89,3 @@ def table(rows: Iterable[Sequence[object]], head: Sequence[str] = ()) -> str:
     if head and lines:
         lines[0] = click.style(lines[0], dim=True)
     return "\n".join(lines)
-
-
-def duration(seconds: float) -> str:
-    """A time for people: ``0.42 s``, ``7.3 s``, ``2:05``, ``1:02:05``."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from dataflare import Command, ConfigError, command, field
-from dataflare_host.cli.output import show_warnings
+from dataflare import Command, ConfigError, Problem, command, field
+from dataflare_host.cli.output import styled, tell
 from dataflare_host.cli.process import starting
 from dataflare_host.plan import Plan
 
@@ -83,3 +84,10 @@ def explain(host: Any, flow: Path) -> Json:
     from dataflare_commands.explain import explain as explained
 
     return explained(host.plan(flow), host)
+
+
+def show_warnings(warnings: Iterable[Mapping[str, Any]]) -> None:
+    """What a plan warns of, on stderr."""
+    for each in warnings:
+        told = Problem(each["code"], each["message"], pointer=each.get("pointer"), fix=each.get("fix"))
+        tell(f"{styled('warning', 'yellow')}  {told.render()}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataflare import Command, ConfigError, DataflareError, Problem
 from dataflare_host.cli.output import show_problems, styled, table, tell
 
 if TYPE_CHECKING:
+    from dataflare_host.manifest import Manifest
     from dataflare_host.registry import Entry
 
 Json = Any
@@ -43,19 +45,25 @@ class Info(Command, name="plugin.info", group="plugin"):
 
     def call(self, host: Any, plugin: str) -> Json:
         """The manifest, its components with ``config`` (JSON Schema). Raises ConfigError ``plugin.unknown``."""
-        from dataflare.declare import did_you_mean, normalise
-
-        known = host.table()
-        manifest = known.plugins.get(normalise(plugin))
-        if manifest is None:
-            fix = did_you_mean(plugin, known.plugins, "`dataflare plugin list` shows what is there")
-            raise ConfigError.of("plugin.unknown", f"no plugin `{plugin}` is installed here", fix=fix)
-        components = [_component(entry) for entry in known.entries() if entry.plugin == manifest.id]
+        manifest = installed(host, plugin)
+        components = [_component(entry) for entry in host.table().entries() if entry.plugin == manifest.id]
         return {**manifest.as_json(), "components": components}
 
     def show(self, answer: Json) -> str:
         """A page."""
         return _as_page(answer)
+
+
+def installed(host: Any, plugin: str) -> Manifest:
+    """The manifest of a plugin. Raises ConfigError ``plugin.unknown``."""
+    from dataflare.declare import did_you_mean, normalise
+
+    plugins: Mapping[str, Manifest] = host.table().plugins
+    manifest = plugins.get(normalise(plugin))
+    if manifest is None:
+        fix = did_you_mean(plugin, plugins, "`dataflare plugin list` shows what is there")
+        raise ConfigError.of("plugin.unknown", f"no plugin `{plugin}` is installed here", fix=fix)
+    return manifest
 
 
 def _component(entry: Entry) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dataflare_host.cli.output import duration, tell
+from dataflare_host.cli.output import tell
 
 QUIET = 0.7
 """Seconds before anything is shown: short runs show nothing."""
@@ -81,6 +81,15 @@ class Display:
             self._live = Live(console=Console(stderr=True), transient=True, refresh_per_second=5)
             self._live.start()
         self._live.update(Text(line, overflow="ellipsis", no_wrap=True))
+
+
+def duration(seconds: float) -> str:
+    """A time for people: ``0.42 s``, ``7.3 s``, ``2:05``, ``1:02:05``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s" if seconds < 1 else f"{seconds:.1f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _left(progress: Mapping[str, Any], rate: float) -> list[str]:

@@ -14,8 +14,10 @@ import click
 
 from dataflare import Command
 from dataflare.errors import DataflareError
+from dataflare_commands.flows import show_warnings
+from dataflare_commands.progress import Display, duration
 from dataflare_host.cli.errors import FAILED, WRONG, exit_code, problems_of
-from dataflare_host.cli.output import duration, emit, json_option, show_problems, show_warnings, tell
+from dataflare_host.cli.output import emit, json_option, show_problems, tell
 from dataflare_host.cli.process import starting, the_host
 
 if TYPE_CHECKING:
@@ -101,7 +103,6 @@ class Run(Command, name="run"):
 
 
 def _run(plan: Plan, quiet: bool) -> Outcome:
-    from dataflare_commands.progress import Display
     from dataflare_host.run import run_plan
 
     host = the_host()

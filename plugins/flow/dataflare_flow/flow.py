@@ -151,7 +151,7 @@ class Flow:
     ) -> Output:
         words = STEP_WORDS[kind]
         if not isinstance(uses, str):
-            from dataflare_host.local import remember
+            from dataflare.local import remember
 
             uses = remember(uses)
         if name in self.steps or not is_step_name(name):

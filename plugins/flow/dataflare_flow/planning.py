@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, DataflareError, Problem
+from dataflare.local import PREFIX
 from dataflare_flow import schemas
 from dataflare_flow.columns import columns_read
 from dataflare_flow.document import Document, child, read_document
@@ -23,7 +24,6 @@ from dataflare_flow.schemas import Outputs
 from dataflare_flow.tags import Tags, tags_of
 from dataflare_flow.vocabulary import LEVELS
 from dataflare_flow.words import Reading
-from dataflare_host.local import PREFIX
 from dataflare_host.plan import MAIN, Edge, Guarantee, Plan, StepPlan
 
 if TYPE_CHECKING:

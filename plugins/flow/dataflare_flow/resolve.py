@@ -8,11 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dataflare.errors import ConfigError, DataflareError, Problem, problem_of
+from dataflare.local import PREFIX
 from dataflare_flow.document import child
 from dataflare_flow.flow import Flow, Step
 from dataflare_flow.substitution import secret_name
 from dataflare_flow.words import Reading
-from dataflare_host.local import PREFIX
 
 if TYPE_CHECKING:
     from dataflare.component import Component

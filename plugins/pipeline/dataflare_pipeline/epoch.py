@@ -11,9 +11,9 @@ from typing import Any
 
 from dataflare.checkpoint import Changes, Checkpoint, SplitState, StepCounts
 from dataflare.errors import StateError
+from dataflare.local import PREFIX as LOCAL
 from dataflare.split import Json
 from dataflare_host.layout import Layout, Region
-from dataflare_host.local import PREFIX as LOCAL
 from dataflare_host.plan import Plan
 from dataflare_pipeline.asked import Edit
 from dataflare_pipeline.lane import Report
