@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from dataflare import Batch, Columns, Context, Problem, Resume, field
-from dataflare_std.sql.table_sink import TableSink, existing_rule, not_empty, reject
+from dataflare_std.sql.table_sink import _TableSink, existing_rule, not_empty, reject
 from dataflare_std.sql.target import Owner, Staged, Table
 
 
-class Sql(TableSink[Staged], ability="transactional", fencing="target", shared="files"):
+class Sql(_TableSink[Staged], ability="transactional", fencing="target", shared="files"):
     """Write rows into a table of PostgreSQL, SQLite or DuckDB, each exactly once: visible when their epoch is decided.
 
     The table and missing columns are made as needed, nothing is ever dropped or changed. Lists and structures are JSON

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class TableSink(Sink[T]):
+class _TableSink(Sink[T]):
     """Writes rows into a table. A subclass says of which key its rows are."""
 
     uri: str | Secret = field(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataflare import Batch, Columns, Context, Resume, field
-from dataflare_std.sql.table_sink import TableSink, existing_rule, not_empty, reject
+from dataflare_std.sql.table_sink import _TableSink, existing_rule, not_empty, reject
 from dataflare_std.sql.target import Owner, Table
 
 
-class Upsert(TableSink[None], name="sql-upsert", ability="idempotent", fencing="target", shared="files"):
+class Upsert(_TableSink[None], name="sql-upsert", ability="idempotent", fencing="target", shared="files"):
     """Write rows into a table by their key at once, not waiting for the checkpoint: seen early, and right in the end.
 
     After a crash rows come again and replace themselves, so for a moment older values may be seen. The target is as
