@@ -14,8 +14,8 @@ ROOMS = (
     *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
-    "audit batch cli config files flow generate guest http internal json keys permission plan plugin profile resource run "
-    "schema secret sink source sql state stdio step testing window".split()
+    "audit batch cli config files flow generate guest http internal json keys permission plan plugin "
+    "profile resource run schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(
     r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap"

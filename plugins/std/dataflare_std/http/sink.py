@@ -32,7 +32,9 @@ class Http(DeferredSink, name="http", ability="staged", fencing="names", shared=
         default={}, help="More headers, such as `Authorization: ${secret:NAME}`; the secret is the whole value."
     )
     format: Literal["json", "jsonl"] = field(default="json", help="An array of rows, or one row a line.")
-    request_rows: int = field(default=1000, ge=1, help="Rows of one request, at most.")
+    request_rows: int = field(  # type: ignore[misc]
+        default=1000, ge=1, help="Rows of one request, at most."
+    )
     timeout: Duration = field(default="30s", help="How long to wait for an answer.")
     key_header: str = field(default="Idempotency-Key", min_length=1, advanced=True, help="The header that has the key.")
     later: tuple[int, ...] = field(
