@@ -21,8 +21,8 @@ from pathlib import Path
 class Postgres:
     """A server that is started, killed and restarted by its folder; ``dsn`` names one of its databases."""
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
+    def __init__(self, programs: Path, options: str = "-c fsync=off") -> None:
+        self._programs, self._options = programs, options
         # A socket's path is short, and the server's user must be able to enter the folder.
         self.folder = Path(tempfile.mkdtemp(prefix="dfpg-", dir="/tmp"))
         self._as = _owner() if os.geteuid() == 0 else None
@@ -34,7 +34,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        options = f"-k {self.folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
+        options = f"-k {self.folder} -c listen_addresses='' -c max_connections=60 {self._options}"
         log = self.folder / "log"
         self._run("pg_ctl", "-D", str(self._data), "-w", "-t", "60", "-l", str(log), "-o", options, "start")
 
@@ -112,9 +112,9 @@ def _owner() -> str:
 
 
 @contextmanager
-def server() -> Iterator[Postgres]:
+def server(options: str = "-c fsync=off") -> Iterator[Postgres]:
     """A started server; gone afterwards."""
-    made = Postgres(programs())
+    made = Postgres(programs(), options)
     try:
         made.start()
         yield made

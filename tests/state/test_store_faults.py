@@ -328,3 +328,23 @@ def test_sqlite_refuses_a_network_file_system(tmp_path: Path, monkeypatch: pytes
     assert "state/file" in str(error)
     assert not (tmp_path / DATABASE).exists()
     assert open_store("file", tmp_path).lease("f", "r", "o", 0) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "delete from piece",
+        "update piece set data = zeroblob(length(data)) where number = 1",
+        "update state set pieces = '[]'",
+        "delete from state",
+    ],
+)
+def test_a_damaged_piece_of_keyed_state_is_told(damage: str, tmp_path: Path) -> None:
+    store = filled("sqlite", tmp_path)
+    with closing(sqlite3.connect(tmp_path / DATABASE, isolation_level=None)) as direct:
+        direct.execute(damage)
+    error = refused(lambda: held(store), "state.corrupt")
+    assert "its" in str(error)
+    loaded = store.load("f", "r")
+    assert loaded
+    assert loaded.epoch == 2

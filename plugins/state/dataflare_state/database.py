@@ -38,22 +38,11 @@ create table blob_use (
 ) without rowid;
 create table state (
     id integer primary key, flow text not null, region text not null, step text not null, name text not null,
-    keys integer not null, total integer not null, sum integer not null, unique (flow, region, step, name)
+    pieces text not null, sum integer not null, unique (flow, region, step, name)
 );
-create table keyed (
-    state integer not null, key blob not null, key_group integer not null, value blob not null, expires real,
-    sum integer not null, primary key (state, key)
-) without rowid;
-create trigger keyed_new after insert on keyed begin
-    update state set keys = keys + 1, total = (total + new.sum) & 0xffffffffffffff where id = new.state;
-end;
-create trigger keyed_changed after update on keyed begin
-    update state set total = (total + new.sum - old.sum) & 0xffffffffffffff where id = new.state;
-end;
-create trigger keyed_gone after delete on keyed begin
-    update state set keys = keys - 1, total = (total - old.sum) & 0xffffffffffffff where id = old.state;
-end;
-create index keyed_expires on keyed (expires) where expires is not null;
+create table piece (
+    number integer not null, part integer not null, data blob not null, primary key (number, part)
+);
 create table letter (
     id integer primary key autoincrement, flow text not null, region text not null, step text not null,
     code text not null, message text not null, epoch integer not null, count integer not null,

@@ -218,13 +218,14 @@ class File(Store, name="file"):
             part = f"state-{len(listed)}"
             of = (change for change in changes.state if (change.step, change.name) == (step, name))
             parts[part] = pieces.keys_piece(of)
-            listed.append(Piece("state", "", part, step=step, name=name))
+            listed.append(Piece("state", "", part, step=step, name=name, size=len(parts[part])))
         if changes.letters:
             first = Numbers(self._root / "flows" / quoted(checkpoint.flow) / "letters").claim(len(changes.letters))
             at = checkpoint.committed_at
             numbered = [replace(one, id=first + i, at=one.at or at) for i, one in enumerate(changes.letters)]
             parts["letters"] = pieces.letters_piece(numbered)
-            listed.append(Piece("letters", "", "letters", first=first, last=numbered[-1].id))
+            size = len(parts["letters"])
+            listed.append(Piece("letters", "", "letters", first=first, last=numbered[-1].id, size=size))
         info = (checkpoint.epoch, checkpoint.committed_at, checkpoint.settled, checkpoint.finished, len(body))
         told = [{key: value for key, value in asdict(piece).items() if key != "file"} for piece in listed]
         replayed = list(changes.replayed)

@@ -13,17 +13,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FAN = 8
-"""This many pieces of one level become one of the next: a key is rewritten once a level, never each epoch."""
+"""This many pieces of about one size become one."""
 AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a file with changes of one state (``step``, ``name``), or with the letters ``first`` to ``last``."""
+    """A part of a file with changes of one state (``step``, ``name``), or with the letters ``first`` to ``last``.
+
+    ``size`` is in bytes, ``level`` 0 for what one epoch changed.
+    """
 
     holds: Literal["state", "letters"]
     file: str
     part: str
+    size: int = 0
     level: int = 0
     step: str = ""
     name: str = ""
@@ -106,16 +110,33 @@ def merged_letters(contents: list[bytes]) -> bytes:
     return _written(pa.concat_tables([_read(content) for content in contents]))
 
 
-def due(pieces: list[Piece]) -> tuple[int, int] | None:
-    """Which pieces of one thing (oldest first) to merge now: from where to the end, and the level of the result."""
-    start = next((index for index, piece in enumerate(pieces) if piece.level == 0), len(pieces))
-    if len(pieces) - start < 2:
-        return None
-    level = 1
-    while sum(piece.level == level for piece in pieces[:start]) >= FAN - 1:
-        start = next(index for index, piece in enumerate(pieces) if piece.level <= level)
-        level += 1
-    return start, level
+def mergeable(sizes: list[int]) -> int:
+    """From which piece on (bytes each, oldest first, the last one new) all are to become one; the last: none.
+
+    A piece swallows smaller ones before it, and eight of about one size become one, so a key is written again each time
+    its piece grows eightfold. Once the newer pieces together are as large as the oldest, all become one: no more than
+    about half of what is kept is out of date.
+    """
+    if sum(sizes[1:]) >= sizes[0] and len(sizes) > FAN:
+        return 0
+    start, total = len(sizes) - 1, sizes[-1]
+    while True:
+        tier = _tier(total)
+        smaller = start
+        while smaller and _tier(sizes[smaller - 1]) < tier:
+            smaller -= 1
+        alike = smaller
+        while alike and _tier(sizes[alike - 1]) == tier:
+            alike -= 1
+        found = alike if smaller - alike >= FAN - 1 else smaller
+        if found == start:
+            return start
+        total += sum(sizes[found:start])
+        start = found
+
+
+def _tier(size: int) -> int:
+    return max(size.bit_length() - 1, 0) // 3
 
 
 def _newest_wins(contents: list[bytes]) -> pa.Table:

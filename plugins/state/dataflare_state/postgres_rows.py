@@ -9,13 +9,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dataflare.checkpoint import Changes, StateChange
-from dataflare_state.rows import COLUMNS, EXPIRED_A_COMMIT
+from dataflare_state.rows import COLUMNS
 from dataflare_state.tables import SHORT, place_of
 
 if TYPE_CHECKING:
     from dataflare_state.server import Connection
 
 AT_ONCE = 20_000
+EXPIRED_A_COMMIT = 5_000
+"""How many expired keys one commit forgets at most, so that none becomes slow."""
 
 STATE = "insert into state (flow, region, step, name) values (%s, %s, %s, %s) on conflict do nothing"
 SET = """

@@ -243,15 +243,16 @@ class Region:
         kept: list[Piece] = []
         for of in dict.fromkeys(piece.of for piece in view.pieces):
             run = view.pieces_of(*of)
-            found = pieces.due(run)
-            if found:
-                start, level = found
+            older = [piece for piece in run if piece.level]
+            sizes = [piece.size for piece in older]
+            start = pieces.mergeable([*sizes, sum(piece.size for piece in run[len(older) :])])
+            if len(run) - start > 1:
                 merged = self._merged(run[start:], bottom=start == 0)
                 run = run[:start]
                 if merged is not None:
-                    part = str(len(parts))
-                    parts[part] = merged[1]
-                    run.append(replace(merged[0], file=file, part=part, level=level))
+                    part, (piece, content) = str(len(parts)), merged
+                    parts[part] = content
+                    run.append(replace(piece, file=file, part=part, size=len(content), level=1))
             kept += run
         if parts:
             records.publish(self.folder, file, records.encode("segment", {}, parts))

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, get_args
 
 from dataflare.checkpoint import Changes, Letter, LetterStatus, StateChange
-from dataflare_state.sums import of_key, of_row
+from dataflare_state import pieces
+from dataflare_state.sums import of_row
 
-AT_ONCE = 10_000
-TOTAL = 0xFF_FFFF_FFFF_FFFF
-"""What the totals of keys are kept modulo (56 bits)."""
+Pieces = list[tuple[int, int, str]]
+"""The pieces of a state, oldest first: number, bytes, digest."""
 STATUSES = get_args(LetterStatus)
 COLUMNS = [column.name for column in fields(Letter)]
-EXPIRED_A_COMMIT = 5_000
-"""How many expired keys one commit forgets at most, so that none becomes slow."""
+PART = 64 * 1024 * 1024
+"""Bytes of one row of a piece; SQLite has a bound."""
 
 
 class Unsound(Exception):
@@ -30,74 +31,70 @@ class Unsound(Exception):
 
 
 def keep_state(connection: sqlite3.Connection, flow: str, region: str, changed: list[StateChange]) -> None:
-    """Write changed keys, and forget some expired ones."""
-    numbers = {of: _number(connection, flow, region, *of) for of in {(change.step, change.name) for change in changed}}
-    last = {(numbers[change.step, change.name], change.key): change for change in changed}
-    connection.executemany(
-        "insert into keyed values (?, ?, ?, ?, ?, ?) on conflict do update set "
-        "key_group = excluded.key_group, value = excluded.value, expires = excluded.expires, sum = excluded.sum",
-        (
-            (number, key, change.group, change.value, change.expires, of_key(key, change.value, change.expires))
-            for (number, key), change in sorted(last.items(), key=_place)  # in the tree's order: twice as fast
-            if change.value is not None
-        ),
-    )
-    connection.executemany(
-        "delete from keyed where state = ? and key = ?", (of for of, change in last.items() if change.value is None)
-    )
-    connection.execute(
-        "delete from keyed where (state, key) in "
-        "(select state, key from keyed where expires is not null and expires < ? limit ?)",
-        (time.time(), EXPIRED_A_COMMIT),
-    )
+    """Write changed keys: a piece for each state, merged with older ones where it is time to. Raises Unsound."""
+    by_state: dict[tuple[str, str], list[StateChange]] = {}
+    for change in changed:
+        by_state.setdefault((change.step, change.name), []).append(change)
+    known = sound_states(connection, flow, region) if by_state else {}
+    for of, listed in by_state.items():
+        number, kept = known.get(of) or (_new_state(connection, flow, region, *of), [])
+        told = json.dumps(_with_piece(connection, kept, listed))
+        connection.execute(
+            "update state set pieces = ?, sum = ? where id = ?",
+            (told, of_row(number, flow, region, *of, told), number),
+        )
 
 
-def sound_states(connection: sqlite3.Connection, flow: str, region: str) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """The states of a region: number, keys, and the total of their sums. Raises Unsound."""
+def sound_states(connection: sqlite3.Connection, flow: str, region: str) -> dict[tuple[str, str], tuple[int, Pieces]]:
+    """The states of a region: number and pieces, oldest first. Raises Unsound."""
     rows = connection.execute(
-        "select id, step, name, keys, total, sum from state where flow = ? and region = ?", (flow, region)
+        "select id, step, name, pieces, sum from state where flow = ? and region = ?", (flow, region)
     ).fetchall()
     lease = connection.execute("select states from lease where flow = ? and region = ?", (flow, region)).fetchone()
     if len(rows) != (lease[0] if lease else 0):
         raise Unsound("the list of its states")
-    for number, step, name, _, _, total in rows:
-        if total != of_row(number, flow, region, step, name):
+    for number, step, name, told, total in rows:
+        if total != of_row(number, flow, region, step, name, told):
             raise Unsound("the list of its states")
-    return {(step, name): (number, keys, total) for number, step, name, keys, total, _ in rows}
+    return {(step, name): (number, json.loads(told)) for number, step, name, told, _ in rows}
 
 
-def sound_keys(
-    connection: sqlite3.Connection, number: int, keys: int, total: int
-) -> Iterator[tuple[bytes, bytes, float | None]]:
-    """All keys of a state, expired ones too, in the order of the keys. Raises Unsound; at the end, if keys are gone."""
-    cursor = connection.execute("select key, value, expires, sum from keyed where state = ? order by key", (number,))
-    while rows := cursor.fetchmany(AT_ONCE):
-        for key, value, expires, told in rows:
-            if told != of_key(key, value, expires):
-                raise Unsound("one of its keys")
-            yield key, value, expires
-            keys, total = keys - 1, total - told
-    if keys or total & TOTAL:
-        raise Unsound("keys are missing")
+def sound_piece(connection: sqlite3.Connection, number: int, digest: str) -> bytes:
+    """The content of a piece. Raises Unsound."""
+    rows = connection.execute("select data from piece where number = ? order by part", (number,)).fetchall()
+    content: bytes = rows[0][0] if len(rows) == 1 else b"".join(data for (data,) in rows)
+    if _digest(content) != digest:
+        raise Unsound("one of its pieces")
+    return content
 
 
-def _number(connection: sqlite3.Connection, flow: str, region: str, step: str, name: str) -> int:
-    """The number of a state; a new one is counted at the region's lease."""
-    named = (flow, region, step, name)
-    query = "select id from state where flow = ? and region = ? and step = ? and name = ?"
-    found = connection.execute(query, named).fetchone()
-    if found is None:
-        made = connection.execute(
-            "insert into state (flow, region, step, name, keys, total, sum) values (?, ?, ?, ?, 0, 0, 0)", named
-        ).lastrowid
-        connection.execute("update state set sum = ? where id = ?", (of_row(made, *named), made))
-        connection.execute("update lease set states = states + 1 where flow = ? and region = ?", (flow, region))
-        found = (made,)
-    return int(found[0])
+def _with_piece(connection: sqlite3.Connection, kept: Pieces, changed: list[StateChange]) -> Pieces:
+    content: bytes | None = pieces.keys_piece(changed)
+    start = pieces.mergeable([*(size for _, size, _ in kept), len(content or b"")])
+    if start < len(kept):
+        older = [sound_piece(connection, number, digest) for number, _, digest in kept[start:]]
+        content = pieces.merged_keys([*older, content or b""], time.time(), bottom=start == 0)
+        connection.executemany("delete from piece where number = ?", [(number,) for number, _, _ in kept[start:]])
+    if content is None:
+        return kept[:start]
+    (made,) = connection.execute("select coalesce(max(number), 0) + 1 from piece").fetchone()
+    for part, at in enumerate(range(0, len(content), PART)):
+        connection.execute("insert into piece values (?, ?, ?)", (made, part, content[at : at + PART]))
+    return [*kept[:start], (made, len(content), _digest(content))]
 
 
-def _place(item: tuple[tuple[int, bytes], StateChange]) -> tuple[int, bytes]:
-    return item[0]
+def _new_state(connection: sqlite3.Connection, flow: str, region: str, step: str, name: str) -> int:
+    """The number of a new state, which is counted at the region's lease."""
+    made = connection.execute(
+        "insert into state (flow, region, step, name, pieces, sum) values (?, ?, ?, ?, '[]', 0)",
+        (flow, region, step, name),
+    ).lastrowid
+    connection.execute("update lease set states = states + 1 where flow = ? and region = ?", (flow, region))
+    return int(made or 0)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def file_letters(connection: sqlite3.Connection, flow: str, changes: Changes, at: str) -> None:

@@ -2,7 +2,7 @@
 
 Every change is one ``BEGIN IMMEDIATE`` transaction that first compares the fencing token, in WAL mode with
 ``synchronous=FULL``: after an error, a crash or a power cut the file holds the old state or the new one, whole.
-Keyed state is one row a key, so an epoch costs what it changed.
+Keyed state is kept as pieces, each what an epoch changed, merged from time to time: an epoch costs what it changed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from dataflare import Duration, crash, field
 from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Letter, LetterStatus
 from dataflare.context import Context
 from dataflare.store import Store
-from dataflare_state import database, packing, problems, rules, sums
+from dataflare_state import database, packing, pieces, problems, rules, sums
 from dataflare_state.rows import (
     COLUMNS,
     Unsound,
     check_letters,
     file_letters,
     keep_state,
-    sound_keys,
     sound_letter,
+    sound_piece,
     sound_states,
 )
 
@@ -98,6 +98,10 @@ class Sqlite(Store, name="sqlite"):
 
     def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
         """The last committed epoch, or a kept older one."""
+        with self._moment():
+            return self._load(flow, region, epoch)
+
+    def _load(self, flow: str, region: str, epoch: int | None) -> Checkpoint | None:
         last = max((row.epoch for row in self._history(flow, region)), default=-1)
         if epoch is None:
             told = self._one("select epoch from lease where flow = ? and region = ?", flow, region)
@@ -133,21 +137,19 @@ class Sqlite(Store, name="sqlite"):
         return next((epoch for epoch in older if self._read(flow, region, epoch)[0]), None)
 
     def state(self, flow: str, region: str, step: str, name: str) -> Iterator[tuple[bytes, bytes, float | None]]:
-        """All live keys of a state, in the order of the keys, as they were when the first is asked for."""
+        """All live keys of a state, as they were when the first is asked for."""
         if self._connected() is None:
             return
         # A connection of its own: one moment's content, whatever is committed meanwhile.
         with closing(database.connect(self._path, self.wait)) as connection, database.speaking(self._path):
             connection.execute("begin")
             try:
-                number, keys, total = sound_states(connection, flow, region).get((step, name), (0, 0, 0))
-                now = time.time()
-                for key, value, expires in sound_keys(connection, number, keys, total):
-                    if expires is None or expires > now:
-                        yield key, value, expires
+                _, kept = sound_states(connection, flow, region).get((step, name), (0, []))
+                contents = [sound_piece(connection, number, digest) for number, _, digest in kept]
             except Unsound as damage:
                 what = f"the state `{name}` of `{step}`: {damage}"
                 raise problems.corrupt(flow, region, what, None) from damage
+        yield from pieces.live_keys(contents, time.time())
 
     def states(self, flow: str, region: str) -> list[tuple[str, str]]:
         """The (step, name) pairs that keys were kept for."""
@@ -182,7 +184,10 @@ class Sqlite(Store, name="sqlite"):
             for digest, data in blobs.items():
                 connection.execute("insert or ignore into blob values (?, ?, ?, ?)", (flow, region, digest, data))
                 connection.execute("insert into blob_use values (?, ?, ?, ?)", (flow, region, epoch, digest))
-            keep_state(connection, flow, region, changes.state)
+            try:
+                keep_state(connection, flow, region, changes.state)
+            except Unsound as damage:
+                raise problems.corrupt(flow, region, f"its keyed state: {damage}", None) from damage
             file_letters(connection, flow, changes, checkpoint.committed_at)
             crash.point("store-commit")
         crash.point("store-committed")
@@ -250,7 +255,9 @@ class Sqlite(Store, name="sqlite"):
             for table in ("checkpoint", "blob_use", "blob"):
                 connection.execute(f"delete from {table} where flow = ? and region = ?", of)
             connection.execute(
-                "delete from keyed where state in (select id from state where flow = ? and region = ?)", of
+                "delete from piece where number in (select json_extract(value, '$[0]') from state, json_each(pieces) "
+                "where flow = ? and region = ?)",
+                of,
             )
             connection.execute("delete from state where flow = ? and region = ?", of)
             connection.execute("update lease set epoch = -1, epochs = 0, states = 0 where flow = ? and region = ?", of)
@@ -323,6 +330,20 @@ class Sqlite(Store, name="sqlite"):
 
     def _one(self, query: str, *given: Any) -> Any:
         return next(iter(self._all(query, *given)), None)
+
+    @contextmanager
+    def _moment(self) -> Iterator[None]:
+        """What is read inside is of one moment, whatever another process commits meanwhile."""
+        with self._lock, database.speaking(self._path):
+            connection = self._connected()
+            if connection is None:
+                yield
+                return
+            connection.execute("begin")
+            try:
+                yield
+            finally:
+                connection.execute("rollback")
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:

@@ -1,4 +1,4 @@
-"""Sums that find damage in rows: of one row, and of all rows of a thing, so that one that is gone is missed too.
+"""Sums that find damage in rows.
 
 They find what disks and copies do to a file, not what people do: against those there are layers.
 """
@@ -6,19 +6,12 @@ They find what disks and copies do to a file, not what people do: against those 
 from __future__ import annotations
 
 import json
-from struct import pack
 from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
 MASK = 0xFF_FFFF_FFFF
-"""40 bits: millions of them add up without leaving 64."""
-
-
-def of_key(key: bytes, value: bytes, expires: float | None) -> int:
-    """The sum of a key's row."""
-    content = key + value if expires is None else key + value + pack("<d", expires)
-    return xxh3_64_intdigest(content, len(key)) & MASK
+"""40 bits: SQLite's integers have a sign."""
 
 
 def of_row(*values: Any) -> int:
