@@ -20,6 +20,7 @@ from dataflare.drive import SinkDriver, driver_for
 from dataflare.errors import ConfigError, DataflareError, Fenced
 from dataflare.json_rows import to_json_rows
 from dataflare.split import Resume
+from dataflare_std.files import staging
 from dataflare_std.files.sink import Files
 from dataflare_std.files.staging import Staged
 from dataflare_std.files.text_out import json_lines
@@ -360,6 +361,26 @@ def test_a_full_disk_is_said_so_and_the_epoch_can_be_written_again(
     driver = opened(tmp_path, "jsonl", fence=2)
     written(driver, 1, [1])
     assert held(driver) == [1]
+    driver.close()
+
+
+def test_what_a_sync_beside_the_writing_found_is_told_when_the_epoch_is_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(number: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    driver = opened(tmp_path, "jsonl")
+    driver.begin(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "SYNC_BYTES", 1)
+        patch.setattr(os, "fdatasync", broken)
+        driver.write(Batch.of(rows(1)))
+        with pytest.raises(DataflareError) as error:
+            driver.prepare(1, False)
+    assert error.value.code == "files.not_writable"
+    driver.abort(1, [])
+    assert not visible(tmp_path)
     driver.close()
 
 

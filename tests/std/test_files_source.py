@@ -70,6 +70,28 @@ def lines(*rows: Any) -> bytes:
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
 
+def test_ranges_cover_a_file_and_are_smaller_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.touch()
+    for size in (1, 8 << 20, (177 << 20) + 5):
+        os.truncate(path, size)
+        ((splits, _),) = opened(tmp_path, path="a.jsonl", schema={"n": "int"}).splits(None, frozenset())
+        ends = [split.data["end"] for split in splits]
+        assert [split.start["offset"] for split in splits] == [0, *ends[:-1]]
+        assert ends[-1] == size
+        sizes = [split.size or 0 for split in splits]
+        assert sizes == sorted(sizes, reverse=True)
+        assert max(sizes[-2:]) <= 8 << 20
+
+
+@pytest.mark.parametrize("block", [4096, 8192])
+def test_the_last_line_of_a_range_comes_with_the_lines_before_it(tmp_path: Path, block: int) -> None:
+    (tmp_path / "a.jsonl").write_bytes(lines(*({"n": number} for number in range(2000))))
+    seen = read(tmp_path, path="a.jsonl", split_size=block, block=block)
+    assert [row["n"] for row in seen.rows] == list(range(2000))
+    assert len(seen.positions) == len(seen.splits)
+
+
 # --- every row once --------------------------------------------------------------------------------
 
 texts = st.text(st.characters(codec="utf-8"), max_size=40)

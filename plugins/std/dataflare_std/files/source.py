@@ -356,6 +356,6 @@ def _sampling(listed: list[Listed]) -> Iterator[tuple[Listed, int]]:
     rest = [item for item in listed if item.size and item not in first]
     step = max(1, len(rest) // 8)
     for item in first:
-        yield item, 1 << 20
+        yield item, 512 << 10
     for item in rest[::step][:8]:
         yield item, 64 << 10

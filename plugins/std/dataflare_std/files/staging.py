@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 GROUP_ROWS = 122_880
 GROUP_BYTES = 32 << 20
 SYNC_BYTES = 16 << 20
-"""Bytes after which a file is made durable in passing, so that little is left to do when its epoch ends."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -46,6 +46,42 @@ def sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+class Durable:
+    """Makes a file durable beside the writing, so that little is left to wait for at its end."""
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._bytes = 0
+        self._thread: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def wrote(self, size: int) -> None:
+        """So many bytes were added."""
+        self._bytes += size
+        if self._bytes >= SYNC_BYTES and (self._thread is None or not self._thread.is_alive()):
+            self._bytes = 0
+            self._thread = threading.Thread(target=self._sync, name="sync", daemon=True)
+            self._thread.start()
+
+    def wait(self) -> None:
+        """Nothing touches the file any more when this returns."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def finish(self) -> None:
+        """Make all of it durable. Raises OSError, also that of a sync before, which the system tells only once."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        os.fsync(self._file)
+
+    def _sync(self) -> None:
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            self._error = self._error or error
+
+
 class Staged:
     """One hidden file being written. ``rows`` and ``bytes`` are what it holds so far.
 
@@ -60,11 +96,11 @@ class Staged:
         self._delimiter = delimiter
         self._groups: list[pa.RecordBatch] = []
         self._writer: Any = None
-        self._synced = 0
         try:
             self._file = path.open("xb", buffering=0)
         except OSError as error:
             raise write_failed(error, path) from error
+        self._durable = Durable(self._file.fileno())
 
     def write(self, rows: pa.RecordBatch) -> None:
         """Add rows."""
@@ -83,12 +119,10 @@ class Staged:
             while view:
                 written = self._file.write(view)
                 view = view[written:]
-            self.bytes += len(data)
-            if self.bytes - self._synced >= SYNC_BYTES:
-                os.fdatasync(self._file.fileno())
-                self._synced = self.bytes
         except OSError as error:
             raise write_failed(error, self.path) from error
+        self.bytes += len(data)
+        self._durable.wrote(len(data))
 
     def seal(self, schema: pa.Schema | None = None) -> None:
         """End the file and make it durable; ``schema`` is that of a Parquet file without rows."""
@@ -97,7 +131,7 @@ class Staged:
                 self._flush_groups(schema)
                 if self._writer is not None:
                     self._writer.close()
-            os.fsync(self._file.fileno())
+            self._durable.finish()
             self.bytes = os.fstat(self._file.fileno()).st_size
             self._file.close()
             sync_folder(self.path.parent)
@@ -108,6 +142,7 @@ class Staged:
         """Throw the file away."""
         self._writer = None
         self._groups.clear()
+        self._durable.wait()
         self._file.close()
         self.path.unlink(missing_ok=True)
 
