@@ -44,6 +44,16 @@ def status(read: int, done: float = 0, total: float | None = None, **more: objec
     return {"status": "running", "epoch": 3, "rows": rows, "progress": {"done": done, "total": total}, **more}
 
 
+def test_the_line_names_steps_that_keep_failing(clock: Clock) -> None:
+    display = Display()
+    display(status(0))
+    circuit = {"state": "half_open", "next_try": "2026-11-24T10:11:12.5+00:00"}
+    steps = {"send": {"circuit": circuit}, "calm": {"circuit": {"state": "closed"}}}
+    line = display.line(status(1, steps=steps))
+    assert "send: circuit half-open, next try 10:11:12" in line
+    assert "calm" not in line
+
+
 def test_the_line_has_rows_rate_share_and_what_is_left(clock: Clock) -> None:
     display = Display()
     display(status(0))

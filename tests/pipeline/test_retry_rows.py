@@ -17,6 +17,7 @@ from dataflare.errors import Problem
 from dataflare.store import Store
 from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
+from dataflare_pipeline.circuit import Circuit
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.policy import Policy
 
@@ -117,7 +118,7 @@ def test_however_a_sink_gets_on_each_row_is_written_or_refused_once(data: Any, p
     def note(problem: Problem | None) -> None:
         pass
 
-    guard = Guard("s", Policy("retry", attempts=2, delay=0.0, then="dead_letter"), threading.Event(), note)
+    guard = Guard("s", Policy("retry", attempts=2, delay=0.0, then="dead_letter"), Circuit(), threading.Event(), note)
     batch = Batch.of({"n": list(range(20))})
     rejected: list[Any] = []
     rejected += guard.rows(batch, write, rejected.extend, partly=True)

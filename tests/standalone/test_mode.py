@@ -16,14 +16,14 @@ from dataflare_host import Host
 from dataflare_host.kinds import Mode, Outcome
 
 lanes: set[str] = set()
-reading = threading.Event()
+reading = threading.Barrier(3)
 free = threading.Event()
 
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     lanes.clear()
-    reading.clear()
+    reading.reset()
     free.clear()
     yield
     free.set()
@@ -43,10 +43,10 @@ class Slow(Source[int], rows={"n": int}):
 
     def read(self, split: Split, position: int = 0) -> Iterator[Any]:
         if not position:
-            lanes.add(threading.current_thread().name)
+            if threading.current_thread().name not in lanes:
+                lanes.add(threading.current_thread().name)
+                reading.wait(60)
             yield {"n": [1]}, 1
-        if len(lanes) == 2:
-            reading.set()
         while not free.is_set():
             yield Idle(after=0.005)
 
@@ -80,7 +80,7 @@ def test_it_runs_as_many_lanes_as_it_has_cores_and_takes_commands_at_any_time(tm
     running.start()
     asking.join(60)
     assert early[0]["flow"] == "t"
-    assert reading.wait(30)
+    reading.wait(60)  # both lanes have begun
     assert lanes == {"slow.0", "slow.1"}
     mode.stop(drain=False)
     running.join(60)

@@ -67,6 +67,7 @@ class Display:
         if lags:
             parts.append(f"lag {sum(lags):,}")
         parts += _left(status.get("progress") or {}, (done_now - done) / span)
+        parts += _circuits(status.get("steps") or {})
         if problem := status.get("problem"):
             parts.append(f"{problem.get('code')}: {problem.get('message')}")
         return "  ".join(parts)
@@ -90,6 +91,17 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _circuits(steps: Mapping[str, Any]) -> list[str]:
+    """The steps that keep failing, and when they are tried again."""
+    told = []
+    for name, step in steps.items():
+        circuit = step.get("circuit") or {}
+        if circuit.get("state", "closed") != "closed":
+            when = str(circuit.get("next_try") or "")[11:19]
+            told.append(f"{name}: circuit {str(circuit['state']).replace('_', '-')}, next try {when}")
+    return told
 
 
 def _left(progress: Mapping[str, Any], rate: float) -> list[str]:

@@ -122,6 +122,7 @@ class Builder:
             self.refusal(step),
             self.session.budget,
             self.bound,
+            self.session.circuit(step.name),
         )
         self.lanes.setdefault(step.name, []).append(lane)
         return lane
@@ -228,7 +229,9 @@ class Builder:
         )
 
     def _guard(self, step: StepPlan) -> Guard:
-        return Guard(step.name, Policy.of(step.on_error), self.cancel, self._on_problem)
+        return Guard(
+            step.name, Policy.of(step.on_error), self.session.circuit(step.name), self.cancel, self._on_problem
+        )
 
     def refusal(self, step: StepPlan) -> Refusal:
         """What becomes of rows that a step refuses."""

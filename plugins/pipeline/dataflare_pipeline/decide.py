@@ -11,11 +11,11 @@ from typing import Any
 from dataflare import crash
 from dataflare.calling import is_overridden
 from dataflare.checkpoint import Checkpoint, SplitState
-from dataflare.errors import DataflareError, Fenced, Problem, Reject, Retry, StateError, problem_of
+from dataflare.errors import DataflareError, Fenced, Problem, Reject, StateError, problem_of
 from dataflare.split import Json, Split
 from dataflare_pipeline.epoch import tokens_of
 from dataflare_pipeline.lane import Report
-from dataflare_pipeline.policy import Policy, blamed
+from dataflare_pipeline.policy import Policy, asked_pause, blamed
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
@@ -50,10 +50,12 @@ class Decisions:
             lane, tokens, attempt = sinks[step], tokens_of(checkpoint, step), 0
             crash.point("sink-commit")
             while (error := self._mailbox.call(lane, partial(_commit, lane, checkpoint.epoch, tokens))) is not None:
+                wait = asked_pause(AGAIN, error, attempt)
+                self._session.circuit(step).failed(problem_of(error, "sink.commit_failed"), wait)
                 self._blocked(step, checkpoint.epoch, error)
-                after = error.after if isinstance(error, Retry) else None
-                self._mailbox.sleep(AGAIN.wait(attempt) if after is None else after)
+                self._mailbox.sleep(wait)
                 attempt += 1
+            self._session.circuit(step).passed()
             crash.point("committed")
         if self._status.state == "blocked":
             self._status.state, self._status.problem = "running", None

@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Rejected
 from dataflare.errors import ConfigError, DataflareError, Fenced, Problem, Reject, Retry, problem_of
 from dataflare_pipeline.channel import Closed
+from dataflare_pipeline.circuit import Circuit
 from dataflare_pipeline.policy import Policy, StepFailed, blamed
 
 if TYPE_CHECKING:
@@ -23,9 +25,17 @@ if TYPE_CHECKING:
 class Guard:
     """Calls one step's operations under its policy."""
 
-    def __init__(self, step: str, policy: Policy, cancel: threading.Event, on_wait: Callable[[Problem | None], None]):
+    def __init__(
+        self,
+        step: str,
+        policy: Policy,
+        circuit: Circuit,
+        cancel: threading.Event,
+        on_wait: Callable[[Problem | None], None],
+    ) -> None:
         self.step = step
         self.policy = policy
+        self._circuit = circuit
         self._cancel = cancel
         self._on_wait = on_wait
 
@@ -68,7 +78,8 @@ class Guard:
         attempt = 0
         while True:
             try:
-                result = call()
+                with self._circuit.call(self._cancel):
+                    result = self._answer(call)
             except (Closed, Fenced, Reject):
                 discard()
                 raise
@@ -76,18 +87,33 @@ class Guard:
                 discard()
                 if narrow(error):
                     attempt = 0
-                asked = isinstance(error, Retry) or (isinstance(error, DataflareError) and _kind(error) == "retry")
-                if not (asked or self.policy.policy == "retry") or attempt >= self.policy.attempts:
+                wait = self.policy.pause(error, attempt)
+                self._circuit.failed(problem_of(error, "step.failed"), wait or 0.0)
+                if wait is None:
                     raise StepFailed(self.step, error) from error
-                after = error.after if isinstance(error, Retry) else None
                 self._on_wait(problem_of(error))
-                if self._cancel.wait(self.policy.wait(attempt) if after is None else after):
+                if self._cancel.wait(wait):
                     raise Closed from error
                 attempt += 1
                 continue
             if attempt:
                 self._on_wait(None)
             return result
+
+    def _answer(self, call: Callable[[], Any]) -> Any:
+        """What a call gives. Raises Reject also for an error of that kind."""
+        try:
+            result = call()
+        except Reject:
+            self._circuit.passed()
+            raise
+        except DataflareError as error:
+            if problem_of(error).kind != "reject":
+                raise
+            self._circuit.passed()
+            raise Reject(error.code, error.problems[0].message) from error
+        self._circuit.passed()
+        return result
 
     def _bisect(
         self, todo: _Todo, call: Callable[[Batch], Any], take: Callable[[Any], None], discard: Callable[[], None]
@@ -98,7 +124,7 @@ class Guard:
         while pending:
             todo.part = pending.pop()
             try:
-                result = call(todo.part.rows())
+                result = self._answer(partial(call, todo.part.rows()))
             except (Closed, Fenced):
                 discard()
                 raise
@@ -205,7 +231,3 @@ class _Todo:
         if not len(self.part):
             raise _AllDone
         return len(self.part) < before
-
-
-def _kind(error: DataflareError) -> str:
-    return error.problems[0].kind if error.problems else "fatal"

@@ -31,13 +31,30 @@ class Policy:
         return cls(**given) if given else cls()
 
     def wait(self, attempt: int) -> float:
-        """Seconds before the next attempt: exponential, capped, with up to a quarter of jitter."""
-        return float(min(self.cap, self.delay * self.factor**attempt)) * (1 + random.random() / 4)
+        """Seconds before the next attempt: exponential, capped, less up to a quarter of jitter."""
+        return float(min(self.cap, self.delay * self.factor**attempt)) * (1 - random.random() / 4)
+
+    def pause(self, error: BaseException, attempt: int) -> float | None:
+        """Seconds until what failed is repeated; None: it is not, or not any more.
+
+        The kind of an error decides; the policy does where there is none. What is wrong for good is not repeated.
+        """
+        known = isinstance(error, (DataflareError, Retry))
+        repeats = problem_of(error).kind == "retry" if known else self.policy == "retry"
+        if not repeats or attempt >= self.attempts:
+            return None
+        return asked_pause(self, error, attempt)
 
     @property
     def final(self) -> str:
         """What happens once repeating is over: ``fail``, ``drop`` or ``dead_letter``."""
         return self.then if self.policy == "retry" else self.policy
+
+
+def asked_pause(policy: Policy, error: BaseException, attempt: int) -> float:
+    """Seconds to wait: as many as a ``Retry`` asks for, else those of the policy."""
+    after = error.after if isinstance(error, Retry) else None
+    return policy.wait(attempt) if after is None else after
 
 
 class StepFailed(Failed):

@@ -44,6 +44,7 @@ def _lane(builder: Builder, step: str, letters: list[Letter]) -> ReplayLane:
         refusal,
         builder.session.budget,
         builder.bound,
+        builder.session.circuit(name),
     )
     builder.lanes[name] = [lane]
     return lane

@@ -55,6 +55,7 @@ def live_status(runner: FlowRunner) -> dict[str, Any]:
                 "state": states.get(name, ""),
                 "queue_rows": queued.get(name, (0, 0))[0],
                 "queue_bytes": queued.get(name, (0, 0))[1],
+                "circuit": runner.session.circuit(name).as_json(),
             }
             for name, step in plan.steps.items()
         },

@@ -18,6 +18,7 @@ from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget
 from dataflare_host.layout import Part
 from dataflare_host.plan import Plan, StepPlan
+from dataflare_pipeline.circuit import Circuit
 from dataflare_pipeline.lease import Pace
 from dataflare_pipeline.shared import Limits, StepMetrics
 
@@ -43,6 +44,7 @@ class Session:
     aborting: threading.Event = field(default_factory=threading.Event)
     """Leave at once."""
     metrics: dict[str, StepMetrics] = field(default_factory=dict)
+    circuits: dict[str, Circuit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limits = Limits()
@@ -74,6 +76,10 @@ class Session:
             return max(1, step.lanes)
         cores = self.budget.cpu or len(os.sched_getaffinity(0))
         return max(1, int(cores) if splits is None else min(int(cores), splits))
+
+    def circuit(self, step: str) -> Circuit:
+        """The circuit that all lanes of a step share, also over its attempts."""
+        return self.circuits.setdefault(step, Circuit())
 
     def context(
         self,

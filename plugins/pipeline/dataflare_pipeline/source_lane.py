@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from dataflare import crash
 from dataflare.checkpoint import SplitState
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
-from dataflare.errors import Retry
+from dataflare.errors import Retry, problem_of
 from dataflare.split import Json, Split
 from dataflare_host.kinds import Budget
 from dataflare_host.plan import MAIN
@@ -23,9 +23,10 @@ from dataflare_pipeline.active import Active, Reads
 from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Barrier, Call, Closed, Watermark
+from dataflare_pipeline.circuit import Circuit
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.lane import TICK, Lane, Mail, Report, log
-from dataflare_pipeline.policy import StepFailed, blamed
+from dataflare_pipeline.policy import StepFailed, asked_pause, blamed
 from dataflare_pipeline.splits import SplitBook
 from dataflare_pipeline.work import Refusal, Work
 
@@ -49,6 +50,7 @@ class SourceLane(Lane):
         refusal: Refusal,
         budget: Budget,
         bound: EpochBound,
+        circuit: Circuit,
     ) -> None:
         super().__init__(step, number, chain, mail)
         self.driver = driver
@@ -65,6 +67,7 @@ class SourceLane(Lane):
         self._refusal = refusal
         self._budget = budget
         self._bound = bound
+        self._circuit = circuit
         self._held = True
         self._paused = False
         self._active: dict[str, Active] = {}
@@ -210,6 +213,7 @@ class SourceLane(Lane):
             self._failed(active, error)
             return
         active.attempt = 0
+        self._circuit.passed()
         if reading is not None:
             self._given(active, reading)
         elif self._reads.every is None:
@@ -224,11 +228,13 @@ class SourceLane(Lane):
     def _failed(self, active: Active, error: Exception) -> None:
         """Read again from the last position handed over, later, where that is asked for; else the step fails."""
         active.steps, active.withheld = None, []
-        asked, policy = isinstance(error, Retry), self._reads.policy
-        if not (asked or (policy.policy == "retry" and active.attempt < policy.attempts)):
+        policy = self._reads.policy
+        endless = isinstance(error, Retry)  # nobody but the source knows how long it has to wait
+        wait = asked_pause(policy, error, active.attempt) if endless else policy.pause(error, active.attempt)
+        self._circuit.failed(problem_of(error, "step.failed"), wait or 0.0)
+        if wait is None:
             raise StepFailed(self.step, error) from error
-        after = error.after if isinstance(error, Retry) else None
-        active.not_before = time.monotonic() + (policy.wait(active.attempt) if after is None else after)
+        active.not_before = time.monotonic() + wait
         active.attempt += 1
 
     def _given(self, active: Active, reading: Reading) -> None:
