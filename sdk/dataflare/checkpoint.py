@@ -208,6 +208,8 @@ class Changes:
     letters: list[Letter] = field(default_factory=list)
     replayed: list[int] = field(default_factory=list)
     """Letters that this epoch turns to ``replayed``."""
+    forgotten: list[int] = field(default_factory=list)
+    """Letters that are no longer kept."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,13 @@ class Store(Component, kind="store", abilities={"durable": True, "shared": "host
         """
         raise NotImplementedError
 
+    def rewrite(self, flow: str, region: str, fence: int) -> bool:
+        """Write everything of the region anew in today's form, as one more epoch; False where there is but one form.
+
+        Older epochs are forgotten with it.
+        """
+        return False
+
     def settle(self, flow: str, region: str, epoch: int, fence: int) -> None:
         """All sinks have committed the epoch and its sources are told."""
         raise NotImplementedError

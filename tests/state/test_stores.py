@@ -286,6 +286,15 @@ def test_letters_are_replayed_by_a_commit_and_dropped_by_hand(store: Store, open
     assert [found.code for found in store.letters("f")] == ["e"]
 
 
+def test_letters_are_forgotten_by_a_commit(store: Store, opened: Opener) -> None:
+    store.lease("f", "r", "o", 0)
+    store.commit(checkpoint(1), Changes([], [letter(code) for code in "abc"]), 1)
+    a, b, c = (found.id for found in store.letters("f"))
+    store.commit(checkpoint(2), Changes([], [letter("d")], replayed=[c], forgotten=[a, b]), 1)
+    assert [found.code for found in opened().letters("f", status=None)] == ["c", "d"]
+    assert opened().drop_letters("f", [a, b]) == 0
+
+
 def test_a_reset_forgets_all_but_the_token(store: Store, opened: Opener) -> None:
     for region in "rq":
         store.lease("f", region, "o", 0)

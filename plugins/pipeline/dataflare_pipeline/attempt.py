@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dataflare import crash
 from dataflare.checkpoint import Changes, Checkpoint
 from dataflare.errors import Problem
+from dataflare_pipeline import migrate
 from dataflare_pipeline.asked import Edit, Replay, Sync
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.channel import Barrier
@@ -157,6 +158,14 @@ class Attempt:
     # --- the epochs --------------------------------------------------------------------------------
 
     def _epochs(self) -> str:
+        if older := migrate.older(self.checkpoint, self._plan):
+            # In an epoch of its own: what runs from here on finds everything in today's form, or all as it was.
+            log.info("taking over the state of an older version of %s", ", ".join(older))
+            crash.point("migrate")
+            self._epoch(False, still=True, finished=self.checkpoint.finished and self._exhausted())
+        if self._session.option("migrate", False):
+            self._decisions.settle(wait=True)
+            return "stopped"
         if self.checkpoint.finished and self._exhausted():
             self._region.nothing_new = True
             return "finished"
@@ -222,8 +231,11 @@ class Attempt:
             for source in self._sources():
                 source.go_on()
 
-    def _epoch(self, last: bool, *, still: bool) -> None:
-        """One epoch, from its barrier to its acknowledgement. ``still``: nothing is delivered meanwhile."""
+    def _epoch(self, last: bool, *, still: bool, finished: bool = False) -> None:
+        """One epoch, from its barrier to its acknowledgement. ``still``: nothing is delivered meanwhile.
+
+        ``finished``: the flow was finished before and still is.
+        """
         epoch, sources = self.checkpoint.epoch + 1, self._sources()
         if still:
             for source in sources:
@@ -237,6 +249,7 @@ class Attempt:
         reports = [*by_lane.values(), *self._collect(epoch)]
         made, changes = compose(self.checkpoint, self._plan, epoch, reports, self.builder.books, last)
         made = prove(self.checkpoint, made, [report.sums for report in reports], self.builder.operators)
+        made.finished = last or finished
         for sink in self._sinks():
             sink.decided()
         crash.point("commit-point")

@@ -3,6 +3,7 @@
 POINTS = (
     "takeover",
     "reset",
+    "migrate",
     "opened",
     "read",
     "processed",

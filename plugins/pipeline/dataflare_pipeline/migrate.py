@@ -1,55 +1,67 @@
-"""Positions and state of older versions in today's form; the old stays until an epoch holds the new."""
+"""Positions and state of older versions in today's form: made on a copy, kept by an epoch of its own or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
-from dataflare.checkpoint import SplitState
+from dataflare.checkpoint import Checkpoint, SplitState
 from dataflare.drive import ProcessorDriver, SourceDriver
 from dataflare.errors import StateError
+from dataflare_host.plan import Plan
+from dataflare_pipeline.epoch import version_of
 
 Row = tuple[bytes, bytes, float | None]
 
 
+def older(checkpoint: Checkpoint, plan: Plan) -> list[str]:
+    """The steps whose positions or state are of an older version than their component."""
+    held = {**checkpoint.position_versions, **checkpoint.state_versions}
+    return [step for step, version in held.items() if step in plan.steps and version < version_of(plan, step)]
+
+
 def positions(driver: SourceDriver, step: str, states: list[SplitState], held: int, now: int) -> list[SplitState]:
-    """The splits with positions of version ``now``. Raises StateError ``state.position_version``."""
+    """The splits with positions of version ``now``, finished ones too.
+
+    Raises StateError ``state.position_version``, ``state.migration``.
+    """
     if held >= now:
         return states
-    return [
-        replace(
-            state,
-            position=_migrated(driver, step, held, now, state.position),
-            start=_migrated(driver, step, held, now, state.start),
-        )
-        for state in states
-    ]
 
+    def migrated(position: Any) -> Any:
+        if position is None:
+            return None
+        what = f"the positions of `{step}`"
+        return _taken(lambda: driver.migrate_position(held, deepcopy(position)), what, "position", held, now)
 
-def _migrated(driver: SourceDriver, step: str, held: int, now: int, position: Any) -> Any:
-    if position is None:
-        return None
-    try:
-        return driver.migrate_position(held, position)
-    except NotImplementedError as error:
-        raise StateError.of(
-            "state.position_version",
-            f"the positions of `{step}` have version {held}, its component reads version {now}",
-            fix="give the component `migrate_position`, or use the plugin's older version",
-        ) from error
+    return [replace(state, position=migrated(state.position), start=migrated(state.start)) for state in states]
 
 
 def values(driver: ProcessorDriver, step: str, name: str, rows: Iterator[Row], held: int, now: int) -> Iterator[Row]:
-    """Keyed state in version ``now``. Raises StateError ``state.version``."""
+    """Keyed state in version ``now``. Raises StateError ``state.version``, ``state.migration``."""
+    what = f"the state `{name}` of `{step}`"
     for key, value, expires in rows:
-        try:
-            moved = driver.migrate_state(held, name, json.loads(value))
-        except NotImplementedError as error:
-            raise StateError.of(
-                "state.version",
-                f"the state `{name}` of `{step}` has version {held}, its component reads version {now}",
-                fix="give the component `migrate_state`, or use the plugin's older version",
-            ) from error
+        old = json.loads(value)
+        moved = _taken(lambda old=old: driver.migrate_state(held, name, old), what, "state", held, now)  # type: ignore[misc]
         yield key, json.dumps(moved, separators=(",", ":")).encode(), expires
+
+
+def _taken(migrate: Callable[[], Any], what: str, word: str, held: int, now: int) -> Any:
+    try:
+        return migrate()
+    except NotImplementedError as error:
+        raise StateError.of(
+            "state.position_version" if word == "position" else "state.version",
+            f"{what}: they have version {held}, the component reads version {now}",
+            fix=f"give the component `migrate_{word}`, or use the plugin's older version",
+        ) from error
+    except Exception as error:
+        raise StateError.of(
+            "state.migration",
+            f"{what} could not be taken over from version {held} to {now}",
+            cause=f"`migrate_{word}` raised {type(error).__name__}: {error}",
+            fix="nothing was changed: mend the component, or use the plugin's older version",
+        ) from error

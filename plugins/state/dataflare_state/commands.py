@@ -12,6 +12,7 @@ from dataflare import command, field
 from dataflare.checkpoint import Changes, Checkpoint, Letter
 from dataflare.errors import ConfigError, StateError
 from dataflare.owner import described, is_dead
+from dataflare_state.going_back import go_back
 from dataflare_state.opening import Kept, kept_of, leased
 from dataflare_state.unmaking import unmake
 
@@ -39,10 +40,16 @@ def reset(
     *,
     yes: bool = field(default=False, help="Yes, forget it."),
     keep_made: bool = field(default=False, help="Leave what steps made once (a slot, a table) where it is."),
+    to_epoch: int | None = field(default=None, help="Do not begin anew: go back to this kept epoch."),
 ) -> Json:
     """Forget positions, state and waiting dead letters of a flow that does not run: the next run begins anew."""
     with kept_of(host, flow) as kept:
         regions = kept.regions()
+        if to_epoch is not None:
+            return {
+                "flow": kept.flow,
+                **_audited(host, "state.reset", kept.flow, lambda: go_back(kept, to_epoch), epoch=to_epoch),
+            }
         if regions and not yes:
             raise ConfigError.of(
                 "cli.confirm",

@@ -228,8 +228,8 @@ class File(Store, name="file"):
             listed.append(Piece("letters", "", "letters", first=first, last=numbered[-1].id, size=size))
         info = (checkpoint.epoch, checkpoint.committed_at, checkpoint.settled, checkpoint.finished, len(body))
         told = [{key: value for key, value in asdict(piece).items() if key != "file"} for piece in listed]
-        replayed = list(changes.replayed)
-        return {"incarnation": checkpoint.incarnation, "info": info, "pieces": told, "replayed": replayed}, parts
+        became = {"replayed": list(changes.replayed), "forgotten": list(changes.forgotten)}
+        return {"incarnation": checkpoint.incarnation, "info": info, "pieces": told, **became}, parts
 
     def _told(self, flow: str, region: str, after: int) -> Iterator[Letter]:
         with self._at(flow, region) as at:

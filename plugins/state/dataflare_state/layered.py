@@ -20,7 +20,7 @@ from dataflare.context import Context
 from dataflare.errors import StateError
 from dataflare.store import Layer, Store
 from dataflare_state import packing, pieces, problems, rules
-from dataflare_state.pages import Book, Page, next_book
+from dataflare_state.pages import Book, Page, next_book, rewritten
 from dataflare_state.stack import Damaged, Stack, digest_in, is_sealed
 
 SEALED = "#sealed"
@@ -114,9 +114,9 @@ class Layered(Store, name="layered"):
         found = self._opened(flow, region, epoch)
         return None if found is None else found[0]
 
-    def states(self, flow: str, region: str) -> list[tuple[str, str]]:
-        """The (step, name) pairs that keys were kept for."""
-        found = self._opened(flow, region)
+    def states(self, flow: str, region: str, epoch: int | None = None) -> list[tuple[str, str]]:
+        """The (step, name) pairs that keys were kept for, in the last epoch or in a kept older one."""
+        found = self._opened(flow, region, epoch)
         return [] if found is None else found[1].states()
 
     def state(
@@ -157,9 +157,33 @@ class Layered(Store, name="layered"):
         sealed, parts = self._sealed(checkpoint, book, known.parts)
         letters = [self._sealed_letter(letter, number) for number, letter in enumerate(changes.letters)]
         self._forget(flow, region)
-        self._below.commit(sealed, Changes(state, letters, changes.replayed), fence)
+        self._below.commit(sealed, Changes(state, letters, changes.replayed, changes.forgotten), fence)
         with self._lock:
             self._known[flow, region] = _Known(fence, epoch, book, parts)
+
+    def rewrite(self, flow: str, region: str, fence: int) -> bool:
+        """Seal everything anew, under the newest key, as one more epoch; older epochs are forgotten with it."""
+        found = self._opened(flow, region)
+        if found is None:
+            return False
+        checkpoint, book = found
+        if not checkpoint.settled:
+            raise problems.unsettled(flow, checkpoint.epoch)
+        made = replace(checkpoint, epoch=checkpoint.epoch + 1, committed_at="")
+        made = rules.dated(made)
+        pages, state = rewritten(
+            book,
+            made.epoch,
+            lambda page, data: self._sealed_page(flow, region, page, data),
+            lambda wanted: self._read(flow, region, wanted),
+        )
+        mine = [letter for letter in self.letters(flow, status=None) if letter.region == region]
+        letters = [self._sealed_letter(letter, number) for number, letter in enumerate(mine)]
+        sealed, _ = self._sealed(made, pages, {})
+        self._forget(flow, region)
+        self._below.commit(sealed, Changes(state, letters, forgotten=[letter.id for letter in mine]), fence)
+        self._below.prune(flow, region, 0)
+        return True
 
     def letters(
         self,

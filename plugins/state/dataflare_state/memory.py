@@ -152,6 +152,8 @@ class Memory(Store, name="memory", durable=False, shared="process"):
                 replace(letter, status="replayed") if letter.id in done and letter.flow == flow else letter
                 for letter in letters
             ]
+        if gone := set(changes.forgotten):
+            letters[:] = [letter for letter in letters if letter.flow != flow or letter.id not in gone]
         for letter in changes.letters:
             self._held.last_letter += 1
             letters.append(replace(letter, id=self._held.last_letter, at=letter.at or at))

@@ -35,6 +35,8 @@ class Kept:
     store: Store
     told: str
     """The store in a few words: its component, place and layers."""
+    base: Path
+    """The folder of the flow."""
 
     def regions(self) -> list[str]:
         """The regions of the flow that the store knows."""
@@ -82,7 +84,7 @@ def _opened(host: Host, path: Path, name: str, base: Path, named: Mapping[str, A
     try:
         if not named.get("layers"):
             _expect_plain(store, name)
-        yield Kept(name, named["uses"], store, _told(named))
+        yield Kept(name, named["uses"], store, _told(named), base)
     finally:
         store.close()
 

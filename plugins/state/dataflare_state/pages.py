@@ -105,6 +105,20 @@ def next_book(
     return made, below
 
 
+def rewritten(book: Book, epoch: int, seal: Seal, read: Read) -> tuple[Book, list[StateChange]]:
+    """The book with one new page for each state and no other, and what that changes in the store below."""
+    made = Book()
+    below = [StateChange(page.step, page.below, 0, page.id.encode(), None) for page in book.pages + book.gone]
+    for step, name in book.states():
+        run = book.of(step, name)
+        content = pieces.merged_keys(read(run), time.time(), bottom=True)
+        if content is not None:
+            page, data = seal(Page(step, name, f"{epoch}-0", max(page.level for page in run) or 1, ""), content)
+            made.pages.append(page)
+            below.append(StateChange(step, page.below, 0, page.id.encode(), data))
+    return made, below
+
+
 def due(levels: Sequence[int]) -> tuple[int, int]:
     """Where the pages to merge begin (they go to the end) and the level of the result; 0: nothing is to be merged."""
     start, level = len(levels), 0

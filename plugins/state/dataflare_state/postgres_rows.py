@@ -72,6 +72,8 @@ def file_letters(connection: Connection, flow: str, changes: Changes, at: str) -
     if changes.replayed:
         mark = "update letter set status = 'replayed' where flow = %s and id = any(%s)"
         connection.execute(mark, (flow, changes.replayed))
+    if changes.forgotten:
+        connection.execute("delete from letter where flow = %s and id = any(%s)", (flow, changes.forgotten))
 
 
 def _some(changes: list[StateChange]) -> Iterator[list[StateChange]]:

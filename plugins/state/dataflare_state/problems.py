@@ -49,8 +49,9 @@ def corrupt(flow: str, region: str, what: str, intact: int | None, **details: ob
         fix = f"bring the store back from a backup, or begin anew: `dataflare state reset {flow}`"
     else:
         fix = (
-            f"epoch {intact} is the newest that is intact (`dataflare state inspect {flow} --epoch {intact}`); "
-            "bring the store back from a backup, or begin anew with `dataflare state reset`"
+            f"bring the store back from a backup; epoch {intact} is the newest that is intact: "
+            f"look with `dataflare state inspect FLOW --epoch {intact}`, go back to it with `--to-epoch {intact}` of "
+            "`dataflare state reset`"
         )
     return StateError.of(
         "state.corrupt",
@@ -58,6 +59,15 @@ def corrupt(flow: str, region: str, what: str, intact: int | None, **details: ob
         cause="its content does not match the digest that was written with it",
         fix=fix,
         details={"intact_epoch": intact, **details},
+    )
+
+
+def unsettled(flow: str, epoch: int) -> StateError:
+    """An epoch that the sinks may not have committed yet."""
+    return StateError.of(
+        "state.unsettled",
+        f"epoch {epoch} of `{flow}` is decided, and its sinks have not all committed it",
+        fix="run the flow: it does that first; then try again",
     )
 
 

@@ -61,7 +61,8 @@ class View:
         info = EpochInfo(*given["info"])
         self.epochs[info.epoch] = (file, info)
         self.pieces += [Piece(**told, file=file) for told in given["pieces"]]
-        self.status.update(dict.fromkeys(given["replayed"], "replayed"))
+        for status in ("replayed", "forgotten"):
+            self.status.update(dict.fromkeys(given.get(status, ()), status))
 
     def _settle(self, epoch: int) -> None:
         if epoch in self.epochs:

@@ -116,6 +116,7 @@ def file_letters(connection: sqlite3.Connection, flow: str, changes: Changes, at
     connection.executemany(
         "update letter set status = 'replayed' where id = ? and flow = ?", [(done, flow) for done in changes.replayed]
     )
+    connection.executemany("delete from letter where id = ? and flow = ?", [(gone, flow) for gone in changes.forgotten])
 
 
 def check_letters(connection: sqlite3.Connection, flow: str) -> None:
