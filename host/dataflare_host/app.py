@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from dataflare.errors import ConfigError, DataflareError, PermissionDenied, Problem
 from dataflare_host.discover import Catalogue, discover
@@ -19,13 +20,14 @@ from dataflare_host.host import Event, FlowStatus, Principal
 from dataflare_host.load import Contributions
 from dataflare_host.manifest import VERSION, Manifest
 from dataflare_host.registry import Table, table_of
+from dataflare_host.secrets import resolve, with_secrets
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
     from dataflare.grants import Grants
     from dataflare.store import Store
     from dataflare_host.control import Line
-    from dataflare_host.kinds import Planner
+    from dataflare_host.kinds import Loader, Planner
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -43,8 +45,7 @@ class Host:
         self._tables = [table]
         self._ceiling = ceiling
         self._lock = threading.RLock()
-        self._secret_stores: list[Secrets] | None = None
-        self._events = Events(self._tell if "event" in self.hooks else None)
+        self._events = Events((lambda event: self.hooks.call("event", event=event)) if "event" in self.hooks else None)
 
     @classmethod
     def start(
@@ -99,8 +100,6 @@ class Host:
 
     def planner(self) -> Planner:
         """The planner of the plugin set. Raises ConfigError ``plan.no_planner``."""
-        from dataflare_host.kinds import Planner
-
         given = self.defaults().get("planner")
         if given is None:
             raise ConfigError.of(
@@ -108,9 +107,7 @@ class Host:
                 "no plugin names a planner, which flows are read with",
                 fix="install `dataflare-default`, or another plugin with `planner` in its [defaults]",
             )
-        planner = self.component(given["uses"], given["with"], "planner")
-        assert isinstance(planner, Planner)
-        return planner
+        return cast("Planner", self.component(given["uses"], given["with"], "planner"))
 
     def check_plan(self, plan: Plan) -> list[Problem]:
         """What the plugins' ``check_plan`` hooks have against a plan; one that failed refuses too."""
@@ -125,17 +122,15 @@ class Host:
         made = entry.load()
         if made.spec.deprecated:
             _log.warning("`%s` is deprecated: %s", uses, made.spec.deprecated)
-        component = made(**self._with_secrets(config, entry.uses))
+        component = made(**with_secrets(config, lambda name: self.secret(name, entry.uses)))
         self._bind(component, base)
         return component
 
     def store(self, state: Mapping[str, Any], base: Path | None = None) -> Store:
         """The store of ``{"uses", "with", "layers"}``, its layers over it; not open yet. Raises ConfigError."""
         below = {"uses": state["uses"], "with": state.get("with") or {}}
-        made: Any
         if not state.get("layers"):
-            made = self.component(below["uses"], below["with"], "store", base)
-            return made  # type: ignore[no-any-return]
+            return cast("Store", self.component(below["uses"], below["with"], "store", base))
         given = self.defaults().get("layers")
         if given is None:
             raise ConfigError.of(
@@ -145,15 +140,12 @@ class Host:
                 fix="install dataflare-default, or remove `layers`",
             )
         config = {**given.get("with", {}), "store": below, "layers": state["layers"]}
-        made = self.component(given["uses"], config, "store", base)
-        return made  # type: ignore[no-any-return]
+        return cast("Store", self.component(given["uses"], config, "store", base))
 
     def step(self, plan: Plan, step: str) -> Component:
         """A configured instance for a step of a plan, secrets in their place. Raises ConfigError, PermissionDenied."""
         planned = plan.steps[step]
-        config: Any = planned.config
-        for pointer, name in planned.secrets.items():
-            config = _put(config, pointer.strip("/").split("/"), self._as_secret(name, step))
+        config = with_secrets(planned.config, lambda name: self.secret(name, step))
         return self.component(planned.uses, config, planned.kind, Path(plan.base) if plan.base else None)
 
     def defaults(self) -> dict[str, Mapping[str, Any]]:
@@ -194,9 +186,7 @@ class Host:
 
     def secret(self, name: str, step: str) -> str:
         """A secret's value, for a step. Raises PermissionDenied, ConfigError ``secret.unknown``."""
-        from dataflare_host.secrets import resolve
-
-        return self.change("secret.read", name, lambda: resolve(name, self._stores()), {"step": step})
+        return self.change("secret.read", name, lambda: resolve(name, self._secret_store), {"step": step})
 
     def flows(self, folder: Path | None = None) -> list[FlowStatus]:
         """The flows of a folder (the current one) that run now."""
@@ -299,9 +289,6 @@ class Host:
             found += [answer.problem] if answer.problem else answer.value
         return found
 
-    def _tell(self, event: Event) -> None:
-        self.hooks.call("event", event=event)
-
     def _dynamic(self, manifest: Manifest) -> Iterable[Any]:
         return self.hooks.of_plugin(manifest, "components") or ()
 
@@ -316,37 +303,13 @@ class Host:
                 pointer="/runtime/kind",
                 fix=f"install a plugin with the loader `{manifest.runtime}`",
             )
-        loader: Any = self.component(loaders[0].uses, {}, "loader")
-        return loader.components(manifest, self)  # type: ignore[no-any-return]
+        return cast("Loader", self.component(loaders[0].uses, {}, "loader")).components(manifest, self)
 
-    def _stores(self) -> Secrets | None:
+    @cached_property
+    def _secret_store(self) -> Secrets | None:
         """The secret store that the plugin set names."""
-        with self._lock:
-            if self._secret_stores is None:
-                given = self.defaults().get("secrets")
-                self._secret_stores = []
-                if given is not None:
-                    store: Any = self.component(given["uses"], given.get("with", {}), "secrets")
-                    self._secret_stores.append(store)
-            return next(iter(self._secret_stores), None)
-
-    def _with_secrets(self, value: Any, owner: str) -> Any:
-        """The configuration with the values of secrets where their references stand."""
-        if isinstance(value, Mapping):
-            return {key: self._with_secrets(item, owner) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._with_secrets(item, owner) for item in value]
-        if not isinstance(value, str) or not value.startswith("${secret:"):
-            return value
-        from dataflare.types import Secret
-
-        name = Secret(value).reference
-        return value if name is None else self._as_secret(name, owner)
-
-    def _as_secret(self, name: str, step: str) -> Any:
-        from dataflare.types import Secret
-
-        return Secret(self.secret(name, step), reference=name)
+        given = self.defaults().get("secrets")
+        return cast("Secrets", self.component(given["uses"], given["with"], "secrets")) if given else None
 
     def _bind(self, component: Component, base: Path | None) -> None:
         """Put the components that the configuration uses in their place."""
@@ -366,13 +329,3 @@ def local_principal() -> Principal:
 
 def _is_owner(principal: Principal) -> bool:
     return "owner" in principal.roles and principal.uid == local_principal().uid
-
-
-def _put(value: Any, path: list[str], given: Any) -> Any:
-    """A copy of ``value`` with ``given`` at a JSON pointer."""
-    if not path:
-        return given
-    key, *rest = path[0].replace("~1", "/").replace("~0", "~"), *path[1:]
-    if isinstance(value, (list, tuple)):
-        return [_put(item, rest, given) if str(index) == key else item for index, item in enumerate(value)]
-    return {**value, key: _put(value.get(key), rest, given)}

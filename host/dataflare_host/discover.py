@@ -93,22 +93,17 @@ def _one_claimant(claims: Iterable[Claim]) -> list[tuple[Claim, Problem | None]]
 
 def _manifest(installed: Installed, claim: Claim) -> Manifest:
     if "." in claim.package or ":" in claim.package:
-        raise ConfigError.of(
-            "plugin.package_dotted",
-            f"the entry point `{claim.id}` names `{claim.package}`; finding it would run its parent's code",
-            fix="name a top-level package in the entry point",
-        )
+        message = f"the entry point `{claim.id}` names `{claim.package}`; finding it would run its parent's code"
+        raise ConfigError.of("plugin.package_dotted", message, fix="name a top-level package in the entry point")
     try:
         spec = importlib.util.find_spec(claim.package)
     except (ImportError, ValueError) as error:
         raise ConfigError.of("plugin.package_missing", f"`{claim.package}` cannot be located: {error}") from error
     folders = list(spec.submodule_search_locations or ()) if spec else []
     if not folders:
-        raise ConfigError.of(
-            "plugin.package_missing",
-            f"`{claim.distribution}` is installed, but its package `{claim.package}` is not there",
-            fix=f"install `{claim.distribution}` again, or uninstall it",
-        )
+        message = f"`{claim.distribution}` is installed, but its package `{claim.package}` is not there"
+        fix = f"install `{claim.distribution}` again, or uninstall it"
+        raise ConfigError.of("plugin.package_missing", message, fix=fix)
     manifest = installed.manifest(Path(folders[0]) / FILE, claim.package)
     if manifest.id != claim.id:
         raise ConfigError.of(

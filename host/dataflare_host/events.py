@@ -7,6 +7,7 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -57,7 +58,8 @@ class Events:
             if self._tell is None:
                 return event
             if self._teller is None:
-                self._teller = threading.Thread(target=self._telling, name="dataflare-events", daemon=True)
+                given = (self._tell,)
+                self._teller = threading.Thread(target=self._telling, args=given, name="dataflare-events", daemon=True)
                 self._teller.start()
             try:
                 self._untold.put_nowait(event)
@@ -74,17 +76,12 @@ class Events:
     def close(self, timeout: float = 5.0) -> None:
         """Tell what is still untold, for ``timeout`` seconds at most."""
         with self._lock:
-            teller, self._teller, tell, self._tell = self._teller, None, self._tell, None
-        if teller is None or tell is None:
-            return
-        try:
-            self._untold.put(None, timeout=timeout)
-        except queue.Full:
-            return
-        teller.join(timeout)
+            teller, self._teller, self._tell = self._teller, None, None
+        if teller is not None:
+            with suppress(queue.Full):
+                self._untold.put(None, timeout=timeout)
+                teller.join(timeout)
 
-    def _telling(self) -> None:
-        tell = self._tell
+    def _telling(self, tell: Callable[[Event], object]) -> None:
         while (event := self._untold.get()) is not None:
-            if tell is not None:
-                tell(event)
+            tell(event)

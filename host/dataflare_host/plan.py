@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar
 
 Json = Any
+T = TypeVar("T")
 FORMAT = 1
 MAIN = "out"
 """The name of a step's main output: ``from: step`` means ``step.out``."""
@@ -132,8 +133,6 @@ class Plan:
 
     def digested(self) -> Plan:
         """The same plan with its digest set."""
-        from dataclasses import replace
-
         value = self.as_json()
         for outside in ("digest", "base"):
             value.pop(outside)
@@ -143,23 +142,11 @@ class Plan:
     @classmethod
     def from_json(cls, value: dict[str, Json]) -> Plan:
         """The plan that ``as_json`` wrote."""
-        given = dict(value)
-        given["steps"] = {
-            name: StepPlan(**{**step, "keyed": tuple(step.get("keyed", ()))}) for name, step in given["steps"].items()
-        }
-        given["edges"] = tuple(
-            Edge(**{**edge, "columns": None if edge.get("columns") is None else tuple(edge["columns"])})
-            for edge in given["edges"]
-        )
-        promise = dict(given["guarantee"])
-        promise["paths"] = tuple(
-            PathGuarantee(**{**path, "steps": tuple(path["steps"]), "reasons": tuple(path["reasons"])})
-            for path in promise["paths"]
-        )
-        promise["notes"] = tuple(promise["notes"])
-        promise["deliver_on_commit"] = tuple(promise["deliver_on_commit"])
-        given["guarantee"] = Guarantee(**promise)
-        return cls(**given)
+        steps = {name: _of_json(StepPlan, step) for name, step in value["steps"].items()}
+        edges = tuple(_of_json(Edge, edge) for edge in value["edges"])
+        paths = tuple(_of_json(PathGuarantee, path) for path in value["guarantee"]["paths"])
+        guarantee = _of_json(Guarantee, {**value["guarantee"], "paths": paths})
+        return cls(**{**value, "steps": steps, "edges": edges, "guarantee": guarantee})
 
     def inputs(self, step: str) -> tuple[Edge, ...]:
         """The edges that lead into a step, in the order of its ``from``."""
@@ -168,3 +155,9 @@ class Plan:
     def outgoing(self, step: str) -> tuple[Edge, ...]:
         """The edges that leave a step."""
         return tuple(edge for edge in self.edges if edge.source == step)
+
+
+def _of_json(made: type[T], value: dict[str, Json]) -> T:
+    """A dataclass from its JSON object, whose lists are tuples where the dataclass has tuples."""
+    tuples = {each.name for each in fields(made) if str(each.type).startswith("tuple")}  # type: ignore[arg-type]
+    return made(**{key: tuple(item) if key in tuples and item is not None else item for key, item in value.items()})

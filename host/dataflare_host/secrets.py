@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 
@@ -37,3 +38,17 @@ def resolve(name: str, store: Secrets | None) -> str:
     if value is None:
         raise ConfigError.of("secret.unknown", f"the secret `{name}` has no value here", fix=f"set {variable(name)}")
     return value
+
+
+def with_secrets(value: Any, get: Callable[[str], str]) -> Any:
+    """JSON with a Secret, whose value ``get`` gives, wherever a text is its reference ``${secret:NAME}``."""
+    if isinstance(value, Mapping):
+        return {key: with_secrets(item, get) for key, item in value.items()}
+    if isinstance(value, list):
+        return [with_secrets(item, get) for item in value]
+    if not isinstance(value, str) or not value.startswith("${secret:"):
+        return value
+    from dataflare.types import Secret
+
+    name = Secret(value).reference
+    return value if name is None else Secret(get(name), reference=name)

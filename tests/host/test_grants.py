@@ -3,16 +3,16 @@
 import pytest
 
 from dataflare.errors import ConfigError, PermissionDenied
-from dataflare_host import Host, StepPlan
-from dataflare_host.grants import services
+from dataflare.grants import services
+from dataflare_host import Host
 
 
-def step(**grants):
-    return StepPlan("orders", "source", "acme/orders", "acme", "1.0", {}, grants=grants)
+def services_of(**grants):
+    return services("orders", grants, Host.start(()))
 
 
 def test_nothing_is_granted_by_itself():
-    parts = services(step(), Host.start(()))
+    parts = services_of()
     for use in (
         lambda: parts["http"].request("GET", "http://a.example"),
         lambda: parts["host"].flows(),
@@ -25,14 +25,14 @@ def test_nothing_is_granted_by_itself():
 def test_a_granted_secret_is_read_and_no_other(monkeypatch):
     monkeypatch.setenv("DATAFLARE_SECRET_SHOP_TOKEN", "s3cret")
     monkeypatch.setenv("DATAFLARE_SECRET_OTHER", "hidden")
-    secrets = services(step(secrets=[{"name": "shop-token"}]), Host.start(()))["secrets"]
+    secrets = services_of(secrets=[{"name": "shop-token"}])["secrets"]
     assert secrets.get("shop-token") == "s3cret"
     with pytest.raises(PermissionDenied, match="the secret `other` is not granted to `orders`"):
         secrets.get("other")
 
 
 def test_the_host_is_granted_by_scope():
-    host = services(step(host=[{"scope": "plugin:*"}]), Host.start(()))["host"]
+    host = services_of(host=[{"scope": "plugin:*"}])["host"]
     assert host.table().generation == 1
     with pytest.raises(PermissionDenied, match=r"host\.command"):
         host.command("flow.yaml", "stop", {})
@@ -42,7 +42,7 @@ def test_the_host_is_granted_by_scope():
 
 def test_granted_http_says_that_nobody_brings_a_broker():
     with pytest.raises(PermissionDenied, match=r"permission\.no_broker"):
-        services(step(http=[{}]), Host.start(()))["http"].request("GET", "http://a.example")
+        services_of(http=[{}])["http"].request("GET", "http://a.example")
 
 
 def test_a_plugin_gets_what_its_manifest_asks_for_under_the_ceiling(site):

@@ -11,9 +11,9 @@ from typing import Any
 
 from dataflare.context import Context
 from dataflare.errors import Problem
+from dataflare.grants import services
 from dataflare.resource import Resources
 from dataflare.store import Store
-from dataflare_host.grants import services
 from dataflare_host.host import HostApi
 from dataflare_host.kinds import Budget
 from dataflare_host.layout import Part
@@ -109,7 +109,7 @@ class Session:
             resources=self.resources,
             metrics=self.metrics.setdefault(step, StepMetrics()),
             limiter=lambda name, rate: self.limits.enter(step, name, rate, cancel),
-            **services(self.plan.steps[step], self.host),
+            **services(step, self.plan.steps[step].grants, self.host),
         )
 
 

@@ -13,9 +13,9 @@ from dataflare.checkpoint import Checkpoint
 from dataflare.context import Context
 from dataflare.digest import MODULUS, algorithm, comparable, digest
 from dataflare.drive import SinkDriver
+from dataflare.grants import services
 from dataflare.schema import Schema
 from dataflare.split import Resume
-from dataflare_host.grants import services
 from dataflare_host.plan import Plan
 from dataflare_state.opening import Kept, leased
 
@@ -90,7 +90,7 @@ def _opened(host: Host, plan: Plan, sink: Sink[Any], name: str, made: Checkpoint
         incarnation=made.incarnation,
         base=base,
         cache=base / ".dataflare" / "cache" / plan.name / name / "0",
-        **services(plan.steps[name], host),
+        **services(name, plan.steps[name].grants, host),
     )
     with closing(SinkDriver(sink, context)) as driver:
         for edge in plan.inputs(name):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dataflare.context import Context
 from dataflare.drive import driver_for
 from dataflare.errors import ConfigError, StateError, problem_of
-from dataflare_host.grants import services
+from dataflare.grants import services
 from dataflare_state.opening import Kept
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def unmake(host: Host, path: Path, kept: Kept) -> list[str]:
             step=step,
             base=Path(plan.base),
             cancel=threading.Event(),
-            **services(plan.steps[step], host),
+            **services(step, plan.steps[step].grants, host),
         )
         try:
             driver = driver_for(host.step(plan, step), context)
