@@ -148,10 +148,13 @@ class Target:
         self.atomic = self.ability in ("staged", "transactional")
 
     @contextmanager
-    def opened(self, fence: int = 1, epoch: int = 0, tokens: dict[str, Any] | None = None) -> Iterator[Epochs]:
+    def opened(
+        self, fence: int = 1, epoch: int = 0, tokens: dict[str, Any] | None = None, made: Any = None
+    ) -> Iterator[Epochs]:
         """A fresh instance on this target."""
         ctx = context(self._cache)
-        with Epochs(self._suite.thing, fence=fence, epoch=epoch, tokens=tokens, ctx=ctx, **self._config) as sink:
+        given = {"fence": fence, "epoch": epoch, "tokens": tokens, "made": made, "ctx": ctx, **self._config}
+        with Epochs(self._suite.thing, **given) as sink:
             self._open = sink
             yield sink
             self._open = None
@@ -163,6 +166,6 @@ class Target:
         elif self._open is not None:
             found = self._open.rows()
         else:
-            with self.opened(fence=99) as reader:
+            with self.opened(fence=99, made={"existing": "append"}) as reader:
                 found = reader.rows()
         require_same(sorted(found, key=repr), sorted(map(dict, rows), key=repr), f"{when}, the target holds")

@@ -30,6 +30,7 @@ class Epochs:
     """One instance of a sink between ``open`` and ``close``, stepped through epochs; use it in a ``with``.
 
     ``fence`` is the fencing token: a restarted instance has a higher one, and gets the live ``tokens`` of ``epoch``.
+    ``made``: ``{"existing": "append"}`` lets a fresh one onto a target that holds rows.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Epochs:
         fence: int = 1,
         epoch: int = 0,
         tokens: dict[str, Json] | None = None,
+        made: Json = None,
         ctx: Context | None = None,
         **config: Any,
     ) -> None:
@@ -48,7 +50,7 @@ class Epochs:
         self.driver: SinkDriver = drive(sink, SinkDriver, self.ctx, config)
         self.rejects: list[Rejection] = []
         self._planned: Any = None
-        self.driver.open(Resume(epoch, tokens or {}, incarnation=self.ctx.incarnation))
+        self.driver.open(Resume(epoch, tokens or {}, made, incarnation=self.ctx.incarnation))
 
     def __enter__(self) -> Epochs:
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from dataflare.split import Resume
 
-_TARGET = "part"
+TARGET = "part"
 
 
 class Folder:
@@ -37,8 +38,8 @@ class Folder:
         self.settings = settings
         self.path = settings.path
         self._lock: TargetLock | None = None
-        self._staged: list[Staged] = []
-        self._full = True
+        self._staged: list[tuple[str, Staged]] = []
+        self._filling: dict[str, Staged] = {}
         self._replace = False
 
     def open(self, ctx: Context, resume: Resume) -> None:
@@ -50,39 +51,31 @@ class Folder:
             if rule is None:
                 raise not_empty(self.path)
             self._replace = rule == "replace"
-        live = {name for token in resume.tokens.values() for name, _ in token["files"]}
-        sweep(self.path, _TARGET, ctx, live)
+        sweep(self.path, TARGET, ctx, self._live(resume))
 
     def begin(self) -> None:
         """Forget staged files of an epoch that was not prepared."""
-        for staged in self._staged:
+        for _, staged in self._staged:
             staged.drop()
-        self._staged, self._full = [], True
+        self._staged, self._filling = [], {}
 
     def write(self, rows: pa.RecordBatch, ctx: Context) -> None:
         """Stage rows; a full file is followed by the next one."""
-        limit = self.settings.roll_rows
-        offset = 0
-        while offset < rows.num_rows:
-            current = self._current(rows, ctx)
-            room = rows.num_rows if limit is None else limit - current.rows
-            part = rows.slice(offset, room)
-            current.write(part)
-            offset += part.num_rows
-            size = self.settings.roll_bytes
-            self._full = (limit is not None and current.rows >= limit) or (size is not None and current.bytes >= size)
+        for folder, part in self._parts(rows):
+            self._write_part(folder, part, ctx)
 
     def prepare(self, epoch: int, last: bool, ctx: Context) -> Token:
         """Make the staged files durable."""
         files = []
-        staged, self._staged, self._full = self._staged, [], True
-        for number, item in enumerate(staged):
+        staged, self._staged, self._filling = self._staged, [], {}
+        for number, (folder, item) in enumerate(staged):
             item.seal()
-            files.append([item.path.name, self._final(ctx, epoch, number)])
+            final = Path(folder, self._final(ctx, epoch, number))
+            files.append([item.path.name, str(final), item.rows])
         token = {
             "files": files,
-            "rows": sum(item.rows for item in staged),
-            "bytes": sum(item.bytes for item in staged),
+            "rows": sum(item.rows for _, item in staged),
+            "bytes": sum(item.bytes for _, item in staged),
             "keep": ctx.incarnation[:8] if self._replace else None,
             "mark": safe(f"-{ctx.flow}-{ctx.step}-"),
         }
@@ -91,12 +84,12 @@ class Folder:
 
     def commit(self, token: Token) -> None:
         """Give the staged files their names."""
-        assert self._lock is not None
-        self._lock.check()
+        self._check()
         try:
             if token["keep"] is not None:
                 self._remove_others(token["keep"], token["mark"])
-            for staged, final in token["files"]:
+            for staged, final, *_ in token["files"]:
+                self._make_folder((self.path / final).parent)
                 publish(self.path / staged, self.path / final)
         except OSError as error:
             raise write_failed(error, self.path) from error
@@ -105,7 +98,7 @@ class Folder:
         """Throw away what is staged."""
         self.begin()
         for token in tokens:
-            for staged, _ in token["files"]:
+            for staged, *_ in token["files"]:
                 (self.path / staged).unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -118,14 +111,48 @@ class Folder:
     def planned(self, names: list[str]) -> None:
         """Nothing: a file without rows is not made."""
 
-    def _current(self, rows: pa.RecordBatch, ctx: Context) -> Staged:
-        if self._full:
-            name = staged_name(_TARGET, ctx, ctx.epoch, len(self._staged))
-            self._staged.append(new_staged(self.settings, self.path, name))
-            self._full = False
+    def committed(self, tokens: list[Token]) -> None:
+        """Nothing: the names are all there is."""
+
+    def _live(self, resume: Resume) -> set[str]:
+        """The staged files that tokens still name."""
+        return {name for token in resume.tokens.values() for name, *_ in token["files"]}
+
+    def _check(self) -> None:
+        assert self._lock is not None
+        self._lock.check()
+
+    def _parts(self, rows: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The subfolders that rows go to."""
+        yield "", rows
+
+    def _write_part(self, folder: str, rows: pa.RecordBatch, ctx: Context) -> None:
+        limit, size = self.settings.roll_rows, self.settings.roll_bytes
+        offset = 0
+        while offset < rows.num_rows:
+            current = self._current(folder, rows, ctx)
+            part = rows.slice(offset, rows.num_rows if limit is None else limit - current.rows)
+            current.write(part)
+            offset += part.num_rows
+            if (limit is not None and current.rows >= limit) or (size is not None and current.bytes >= size):
+                del self._filling[folder]
+
+    def _current(self, folder: str, rows: pa.RecordBatch, ctx: Context) -> Staged:
+        """The file that is being filled for a subfolder."""
+        if folder not in self._filling:
+            name = staged_name(TARGET, ctx, ctx.epoch, len(self._staged))
+            staged = self._filling[folder] = new_staged(self.settings, self.path, name)
+            self._staged.append((folder, staged))
             if self.settings.form == "csv":
-                self._staged[-1].append(text_out.csv_header(rows.schema.names, self.settings.delimiter))
-        return self._staged[-1]
+                staged.append(text_out.csv_header(rows.schema.names, self.settings.delimiter))
+        return self._filling[folder]
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a subfolder, durably."""
+        if not folder.is_dir():
+            self._make_folder(folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
 
     def _final(self, ctx: Context, epoch: int, number: int) -> str:
         return f"{safe(ctx.name(epoch))}-{number}.{self.settings.form}"

@@ -102,6 +102,9 @@ class OneFile:
         except OSError as error:
             raise write_failed(error, self.path) from error
 
+    def committed(self, tokens: list[Token]) -> None:
+        """Nothing: the file is all there is."""
+
     def abort(self, tokens: list[Token]) -> None:
         """Throw away what is staged."""
         self.begin()

@@ -107,6 +107,9 @@ class ParquetFile:
         if token["part"] is not None and token["part"] not in self._parts:
             self._parts = [*self._parts, token["part"]]
 
+    def committed(self, tokens: list[Token]) -> None:
+        """Nothing: the file is all there is."""
+
     def abort(self, tokens: list[Token]) -> None:
         """Throw away what is staged."""
         self.begin()

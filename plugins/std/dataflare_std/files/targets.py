@@ -49,6 +49,9 @@ class Target(Protocol):
     def commit(self, token: Token) -> None:
         """Publish what a token names; repeatable."""
 
+    def committed(self, tokens: list[Token]) -> None:
+        """All tokens of the epoch were published."""
+
     def abort(self, tokens: list[Token]) -> None:
         """Throw away what is staged."""
 
