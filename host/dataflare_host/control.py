@@ -2,7 +2,8 @@
 
 ``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. In ``dataflare.frames``
 the runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
-A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process.
+A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process. A holder that
+does not answer (a frozen process) keeps nobody out: whether it still owns the flow, the lease in the store says.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import stat
 import struct
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -28,6 +30,8 @@ PROTOCOL = 1
 MAX_PATH = 100
 MAX_CONNECTIONS = 32
 ANSWER_TIMEOUT = 30.0
+GREETS_WITHIN = 1.0
+LOOK_EVERY = 0.1
 Json = Any
 _log = logging.getLogger("dataflare.control")
 CommandHandler = Callable[[str, dict[str, Any]], dict[str, Any]]
@@ -43,16 +47,17 @@ def flows_in(folder: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def connected(folder: Path, name: str) -> Iterator[Line]:
+def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) -> Iterator[Line]:
     """A line to the runner of a folder's flow. Raises ConfigError ``run.not_running``."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(ANSWER_TIMEOUT)
+    sock.settimeout(greets_within)
     try:
         try:
             sock.connect(str(_socket_path(folder, name)))
             if not _same_user(sock):
                 raise ConnectionRefusedError("the socket belongs to another user")
             line = Line(sock)
+            sock.settimeout(ANSWER_TIMEOUT)
         except (OSError, EOFError) as error:
             raise ConfigError.of(
                 "run.not_running",
@@ -107,7 +112,8 @@ class Server:
     """Listens for a runner's commands while its ``with`` block runs.
 
     ``handler(name, args)`` answers a command, from any thread. Raises StateError ``run.already_running``
-    where another process of this machine runs the flow. Where the folder cannot be written there is no socket
+    where another process of this machine runs the flow and answers. One that is silent is replaced here as soon as the
+    flow runs, which is when its lease was taken over. Where the folder cannot be written there is no socket
     (``path`` is None) and the flow runs all the same.
     """
 
@@ -126,29 +132,50 @@ class Server:
         self._listener: socket.socket | None = None
         self._lines: dict[socket.socket, threading.Lock] = {}
         self._outcome: dict[str, Any] = {}
+        self._over = threading.Event()
+        self._turn = threading.Lock()
 
     def __enter__(self) -> Server:
+        if not self._begin(replace=False):
+            threading.Thread(target=self._replace_silent, name="control-wait", daemon=True).start()
+        return self
+
+    def _begin(self, *, replace: bool) -> bool:
+        """Take the lock and listen; False where a silent process holds it, which only ``replace`` overrules."""
         try:
-            self._lock = _take_lock(self.folder, self.name)
+            self._lock = _take_lock(self.folder, self.name, replace=replace)
+            if self._lock is None:
+                return False
             self.path = _socket_path(self.folder, self.name, make=True)
             self.path.unlink(missing_ok=True)
             self._listener = _listen(self.path)
         except OSError as error:
             _log.warning("the flow `%s` runs without a control socket: %s", self.name, error)
             self._release()
-            return self
+            return True
         except BaseException:
             self._release()
             raise
         threading.Thread(target=self._accept, name="control", daemon=True).start()
-        return self
+        return True
+
+    def _replace_silent(self) -> None:
+        while not self._over.wait(LOOK_EVERY):
+            with suppress(DataflareError):
+                if self.handler("status", {}).get("state") == "running":
+                    with self._turn:
+                        if not self._over.is_set():
+                            self._begin(replace=True)
+                    return
 
     def ended(self, outcome: Mapping[str, Any]) -> None:
         """What is told to everybody who listens when the flow is over."""
         self._outcome = dict(outcome)
 
     def __exit__(self, *_: object) -> None:
-        self._release()
+        self._over.set()
+        with self._turn:
+            self._release()
         for line, guard in list(self._lines.items()):
             with suppress(OSError):
                 line.settimeout(1.0)
@@ -162,7 +189,8 @@ class Server:
             _hang_up(listener)
         if self.path is not None:
             with suppress(OSError):
-                self.path.unlink(missing_ok=True)
+                if _is_at(self._lock, _lock_path(self.folder, self.name)):
+                    self.path.unlink(missing_ok=True)
             self.path = None
         if self._lock is not None:
             self._lock.close()
@@ -242,27 +270,61 @@ def _private_folder() -> Path:
     return folder
 
 
-def _take_lock(folder: Path, name: str) -> IO[str]:
+def _lock_path(folder: Path, name: str) -> Path:
+    return _run_folder(folder) / f"{name}.lock"
+
+
+def _take_lock(folder: Path, name: str, *, replace: bool) -> IO[str] | None:
+    """The lock; None where its holder is silent. ``replace``: put a new lock in the place of that one."""
     import fcntl
 
-    _run_folder(folder).mkdir(parents=True, exist_ok=True)
-    path = _run_folder(folder) / f"{name}.lock"
-    lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
+    path = _lock_path(folder, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _opened(path)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = lock.read().strip() or "unknown"
         lock.close()
-        raise StateError.of(
-            "run.already_running",
-            f"the flow `{name}` runs already, as process {owner}",
-            file=str(path),
-            fix="look with `dataflare flow status`, end it with `dataflare flow stop`",
-        ) from None
+        if not replace:
+            if not _greets(folder, name):
+                return None
+            raise StateError.of(
+                "run.already_running",
+                f"the flow `{name}` runs already, as process {owner}",
+                file=str(path),
+                fix="look with `dataflare flow status`, end it with `dataflare flow stop`",
+            ) from None
+        aside = path.with_suffix(f".{os.getpid()}")
+        lock = _opened(aside)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        aside.replace(path)
     lock.truncate(0)
     lock.write(f"{os.getpid()}\n")
     lock.flush()
     return lock
+
+
+def _opened(path: Path) -> IO[str]:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
+
+
+def _greets(folder: Path, name: str) -> bool:
+    """Does the runner of this flow say hello? One that is starting gets some time for it, a frozen one never does."""
+    until = time.monotonic() + GREETS_WITHIN
+    while (left := until - time.monotonic()) > 0:
+        with suppress(DataflareError), connected(folder, name, greets_within=left):
+            return True
+        time.sleep(LOOK_EVERY / 10)
+    return False
+
+
+def _is_at(lock: IO[str] | None, path: Path) -> bool:
+    """Is this lock still the one of that name?"""
+    try:
+        return lock is not None and os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _listen(path: Path) -> socket.socket:

@@ -102,6 +102,8 @@ class Decisions:
     def _blocked(self, step: str, epoch: int, error: Exception) -> None:
         problem = problem_of(error, "sink.commit_failed")
         if isinstance(error, Reject) or (isinstance(error, DataflareError) and problem.kind != "retry"):
+            # A run that was frozen may find its rows published by its successor: then it is that one's to say.
+            self._session.store.beat(self._session.plan.name, self._region, self._fence)
             raise StateError(
                 Problem(
                     "commit_pending",
