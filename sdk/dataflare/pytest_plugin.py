@@ -10,6 +10,9 @@ import pytest
 
 KEY = "dataflare-crashes"
 
+# The store suite says with plain asserts what was wrong.
+pytest.register_assert_rewrite(*(f"dataflare.testing.store_{part}" for part in ("leases", "contents", "model")))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--crashes``."""

@@ -17,6 +17,7 @@ from dataflare.testing.processor_suite import processor_suite
 from dataflare.testing.reading import Readings, read
 from dataflare.testing.sink_suite import sink_suite
 from dataflare.testing.source_suite import source_suite
+from dataflare.testing.store_suite import store_suite
 from dataflare.testing.surroundings import call, component, context
 from dataflare.testing.writing import Epochs, Written, write
 
@@ -40,5 +41,6 @@ __all__ = [
     "run_flow",
     "sink_suite",
     "source_suite",
+    "store_suite",
     "write",
 ]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
@@ -15,9 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from dataflare.checkpoint import Changes
 from dataflare.errors import Fenced, StateError
 from dataflare.store import Store
-from dataflare_state import region as file_region
-
-from .conftest import change, checkpoint, held, letter, open_store
+from dataflare.testing.store_kept import Open, change, checkpoint, held, letter, refused
 
 OWNERS = st.integers(0, 1)
 CHANGES = st.dictionaries(st.sampled_from("abcde"), st.none() | st.sampled_from("12345"), max_size=5)
@@ -31,18 +28,20 @@ class Model:
     owner: str = ""
     released: bool = False
     incarnation: int = 0
-    epochs: dict[int, dict[str, bool]] = field(default_factory=dict)
+    epochs: dict[int, dict[str, Any]] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     letters: dict[str, str] = field(default_factory=dict)
 
 
 class Machine(RuleBasedStateMachine):
-    kind: ClassVar[str]
+    """What is done, by whom, and what must be there afterwards."""
+
+    start: ClassVar[Open]
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.stores = [open_store(self.kind, Path(self.folder.name)) for _ in range(2)]
+        self.stores = [type(self).start(Path(self.folder.name)) for _ in range(2)]
         self.tokens = [0, 0]
         self.model = Model()
         self.epoch = 0
@@ -61,7 +60,7 @@ class Machine(RuleBasedStateMachine):
         if self._newest(owner):
             work()
             return True
-        with pytest.raises(Fenced):
+        with refused(Fenced):
             work()
         return False
 
@@ -75,7 +74,7 @@ class Machine(RuleBasedStateMachine):
     @rule(owner=OWNERS)
     def take_over_too_late(self, owner: int) -> None:
         if self.model.token:
-            with pytest.raises(Fenced):
+            with refused(Fenced):
                 self.stores[owner].lease("f", "r", "late", self.model.token - 1)
 
     @rule(owner=OWNERS)
@@ -117,7 +116,7 @@ class Machine(RuleBasedStateMachine):
     def commit_out_of_order(self, owner: int) -> None:
         if self._newest(owner) and self.model.epochs:
             made = checkpoint(max(self.model.epochs), incarnation=str(self.model.incarnation))
-            with pytest.raises(StateError):
+            with refused(StateError):
                 self.stores[owner].commit(made, Changes([change("a", "no")]), self.tokens[owner])
 
     @rule(owner=OWNERS)
@@ -156,7 +155,7 @@ class Machine(RuleBasedStateMachine):
     @rule(owner=OWNERS)
     def reopen(self, owner: int) -> None:
         self.stores[owner].close()
-        self.stores[owner] = open_store(self.kind, Path(self.folder.name))
+        self.stores[owner] = type(self).start(Path(self.folder.name))
 
     @invariant()
     def both_see_what_holds(self) -> None:
@@ -188,13 +187,12 @@ class Machine(RuleBasedStateMachine):
         assert [found.id for found in letters] == sorted(found.id for found in letters)
 
 
-def test_any_order_of_things(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_region, "BASE_EVERY", 3)
-    machine = type(f"Machine_{kind}", (Machine,), {"kind": kind})
+def run_model(start: Open, examples: int) -> None:
+    """Try so many sequences of things on stores that ``start`` opens."""
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
+        type("Machine", (Machine,), {"start": staticmethod(start)}),
         settings=settings(
-            max_examples=15,
+            max_examples=examples,
             stateful_step_count=25,
             deadline=None,
             suppress_health_check=list(HealthCheck),
