@@ -74,11 +74,11 @@ class Reference:
         return [(start, start + self.size) for start in starts if start + self.size > self.closed]
 
     def _session(self, row: Row) -> list[tuple[int, int]]:
-        """The session of a row, after those that it touches became one."""
+        """The session of a row, after those that it touches became one; a row whose own would be over is late."""
         key, start, end = row["k"], row["at"], row["at"] + self.gap
-        touched = [at for at in self.open if at[0] == key and at[1] < end and start < at[2]]
-        if not touched and end <= self.closed:
+        if end <= self.closed:
             return []
+        touched = [at for at in self.open if at[0] == key and at[1] < end and start < at[2]]
         rows = [each for at in touched for each in self.open.pop(at)]
         start, end = min([start, *(at[1] for at in touched)]), max([end, *(at[2] for at in touched)])
         self.open[key, start, end] = rows

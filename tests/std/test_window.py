@@ -108,7 +108,7 @@ def check(steps: list[Any], reference: Reference, lanes: Lanes) -> None:
         assert same(lanes.each("finish")) == same(reference.finish())
         for bench in lanes.benches:
             held = dict(bench.snapshot().state)
-            assert all(value["panes"] == [] for _, value, _ in held.get("windows", []))
+            assert all(value["open"] == [] for _, value, _ in held.get("windows", []))
 
 
 @given(steps=STEPS, sizes=SIZES, lateness=st.sampled_from([0, 1]), lanes=st.sampled_from([1, 2]))
@@ -121,11 +121,20 @@ def test_tumbling_and_sliding_windows_are_those_of_the_reference(
     check(steps, reference, Lanes(lanes, size=size, slide=slide, lateness=lateness))
 
 
+@given(steps=STEPS, gap=st.sampled_from([0.1, 1, 3]), lateness=st.sampled_from([0, 1]), lanes=st.sampled_from([1, 2]))
+@settings(max_examples=60, deadline=None)
+def test_sessions_are_those_of_the_reference(steps: list[Any], gap: float, lateness: int, lanes: int) -> None:
+    reference = Reference(gap=round(gap * SECOND), lateness=lateness * SECOND)
+    check(steps, reference, Lanes(lanes, gap=gap, lateness=lateness))
+
+
 @given(rows=st.lists(ROWS, min_size=1, max_size=40), cuts=st.lists(st.integers(0, 40), max_size=5), data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_neither_order_nor_batches_change_a_bit(rows: list[dict[str, Any]], cuts: list[int], data: Any) -> None:
+    shape = data.draw(st.sampled_from([{"size": 3, "slide": 1}, {"size": 2}, {"gap": 1}]))
+
     def results(rows: list[dict[str, Any]], cuts: list[int]) -> list[str]:
-        with Bench(Window, schemas={"": SCHEMA}, time="at", size=3, slide=1, by="k", aggregates=ALL) as bench:
+        with Bench(Window, schemas={"": SCHEMA}, time="at", by="k", aggregates=ALL, **shape) as bench:
             ends = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
             for start, end in pairwise(ends):
                 bench.feed(batch_of(rows[start:end]))
@@ -338,5 +347,5 @@ def test_all_mistakes_are_told_at_once() -> None:
     config = {"time": "n", "size": 0, "by": "m", "aggregates": {"t": "n", "u": "summ(n)"}}
     with pytest.raises(ConfigError) as caught:
         drive(Window, ProcessorDriver, context(), config).plan({"": Schema(SCHEMA)})
-    codes = ["window.size", "plan.unknown_column", "window.time", "window.aggregate", "window.aggregate"]
+    codes = ["window.size", "window.time", "plan.unknown_column", "window.aggregate", "window.aggregate"]
     assert [each.code for each in caught.value.problems] == codes

@@ -44,18 +44,24 @@ class Ledger:
             return self._whole()
         return self._united(self._old.filter(where), self._new.filter(where))
 
-    def of(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """The merged rows of these keys."""
-        on = keys.columns
-        old = self._old.join(keys, on=on, how="semi", nulls_equal=True)
-        return self._united(old, self._new.join(keys, on=on, how="semi", nulls_equal=True))
+    def of(self, groups: pl.DataFrame) -> pl.DataFrame:
+        """The merged rows of these groups (rows of some of the group columns)."""
+        on = groups.columns
+        old = self._old.join(groups, on=on, how="semi", nulls_equal=True)
+        return self._united(old, self._new.join(groups, on=on, how="semi", nulls_equal=True))
 
     def drop(self, where: pl.Expr) -> None:
         """Forget the rows that fulfil a condition."""
         self._old, self._new = self._old.filter(~where), self._new.filter(~where)
 
+    def drop_groups(self, groups: pl.DataFrame) -> None:
+        """Forget these groups (rows of some of the group columns)."""
+        on = groups.columns
+        self._old = self._old.join(groups, on=on, how="anti", nulls_equal=True)
+        self._new = self._new.join(groups, on=on, how="anti", nulls_equal=True)
+
     def least(self, column: str) -> int | None:
-        """The smallest value of a column of whole numbers, None if there are no rows."""
+        """The smallest value of a column before it is merged, None if there are no rows."""
         found: list[Any] = [frame[column].min() for frame in (self._old, self._new) if frame.height]
         return min(found, default=None)
 

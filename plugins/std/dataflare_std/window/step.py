@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,12 @@ from dataflare import Batch, Columns, ConfigError, Duration, Expr, Out, Problem,
 from dataflare.errors import StateError
 from dataflare.state import State, state
 from dataflare_std.expression import escaped, unknown_column
-from dataflare_std.window.panes import END, Panes
+from dataflare_std.frames import array_of
+from dataflare_std.moments import END_YEAR, check_time, micros, nowhere
+from dataflare_std.window.opened import END, START, Opened
+from dataflare_std.window.panes import Panes
 from dataflare_std.window.parse import Parsed, parse
+from dataflare_std.window.sessions import Sessions
 from dataflare_std.window.typed import Typed
 
 if TYPE_CHECKING:
@@ -23,11 +27,6 @@ if TYPE_CHECKING:
     from dataflare import Context
 
 _LATE = "late"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_END_YEAR = 9999
-_FIRST, _LAST = -62_135_596_800, 253_402_300_799
-"""The years 1 to 9999, in seconds."""
-_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _FORM = "form"
 
 
@@ -89,8 +88,8 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
     def open(self, resume: Resume) -> None:
         """Event time goes on from where it was."""
-        self._reached = None if resume.watermark is None else _micros(resume.watermark) - _us(self.lateness)
-        self._book: Panes | None = None
+        self._reached = None if resume.watermark is None else micros(resume.watermark) - micros(self.lateness)
+        self._book: Opened | None = None
         self._checked: Typed | None = None
         self._held_form = ""
         self._changed: list[pl.DataFrame] = []
@@ -98,7 +97,7 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
     def process(self, batch: Batch, ctx: Context) -> Iterator[Any]:
         """Merge the rows into their windows; what is late leaves."""
         book = self._loaded(ctx)
-        there = batch.reject(_nowhere(batch[self.time]), "window.no_time", f"`{self.time}` is null or beyond all time")
+        there = batch.reject(nowhere(batch[self.time]), "window.no_time", f"`{self.time}` is null or beyond all time")
         rows, frame = self._typed.rows(there)
         late = book.late(frame)
         if late.any():
@@ -113,9 +112,9 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
     def watermark(self, time: datetime, ctx: Context) -> Batch | None:
         """The results of the windows that are over."""
-        if time.year == _END_YEAR:
+        if time.year == END_YEAR:
             return None  # the end of the input, which `finish` is told of
-        return self._given(self._loaded(ctx).close(_micros(time) - _us(self.lateness)))
+        return self._given(self._loaded(ctx).close(micros(time) - micros(self.lateness)))
 
     def finish(self, ctx: Context) -> Batch | None:
         """The results of all windows: no more rows come."""
@@ -136,20 +135,25 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _loaded(self, ctx: Context) -> Panes:
+    def _loaded(self, ctx: Context) -> Opened:
         """The open windows: those of the state at first."""
         import pyarrow as pa
 
         self._check_form(ctx)
         if self._book is None:
-            size = _us(self.size or 0.0)
-            slide = size if self.slide is None else _us(self.slide)
             typed = self._typed
-            self._book = Panes(size, slide, typed.keys, typed.folds, typed.kinds, self._reached)
+            self._book = self._opened(typed)
             schema = pa.schema([self._output.field(number) for number in range(len(self.by))])
             keys, values = self.windows.items(schema)
             self._book.load(typed.key_frame(keys.arrow, len(values)), values)
         return self._book
+
+    def _opened(self, typed: Typed) -> Opened:
+        given = typed.keys, typed.folds, typed.kinds, self._reached
+        if self.gap is not None:
+            return Sessions(micros(self.gap), *given)
+        size = micros(self.size or 0.0)
+        return Panes(size, size if self.slide is None else micros(self.slide), *given)
 
     def _given(self, found: pl.DataFrame | None) -> Batch | None:
         """The results of windows as rows of the output, in the order of time and key."""
@@ -158,14 +162,12 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
         if found is None or not found.height:
             return None
-        assert self._book is not None
         self._changed.append(found.select(self._typed.keys).unique())
-        found = found.sort(END, *self._typed.keys)
-        moments = [self._book.start().alias("#start"), pl.col(END)]
+        found = found.sort(START, END, *self._typed.keys)
         keys = [pl.col(key) for key in self._typed.keys[: len(self.by)]]
         results = [expr.alias(f"#r{number}") for number, expr in enumerate(self._typed.results.values())]
-        columns = found.select(*keys, *moments, *results).get_columns()
-        arrays = [_arrow(column, kind) for column, kind in zip(columns, self._output.types, strict=True)]
+        columns = found.select(*keys, START, END, *results).get_columns()
+        arrays = [array_of(column, kind) for column, kind in zip(columns, self._output.types, strict=True)]
         return Batch(pa.RecordBatch.from_arrays(arrays, schema=self._output))
 
     def _key_rows(self, keys: pl.DataFrame) -> Batch:
@@ -175,7 +177,7 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
         if not self.by:
             return Batch(pa.record_batch({"all": pa.nulls(keys.height)}))
         kinds = [self._output.field(number).type for number in range(len(self.by))]
-        arrays = [_arrow(column, kind) for column, kind in zip(keys.get_columns(), kinds, strict=True)]
+        arrays = [array_of(column, kind) for column, kind in zip(keys.get_columns(), kinds, strict=True)]
         return Batch(pa.RecordBatch.from_arrays(arrays, names=list(self.by)))
 
     # --- checks -----------------------------------------------------------------------------------------
@@ -213,22 +215,9 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
             yield Problem("window.size", wrong, pointer=place, fix="for example `size: 1m`, or `gap: 30m`")
 
     def _columns(self, schema: Schema) -> Iterator[Problem]:
-        import pyarrow as pa
-
-        named = [(self.time, "/time"), *((name, "/by") for name in self.by)]
-        yield from (unknown_column(name, schema.names, place) for name, place in named if name not in schema)
-        if (
-            self.time in schema
-            and not pa.types.is_timestamp(kind := schema.type(self.time))
-            and not pa.types.is_date(kind)
-        ):
-            yield Problem(
-                "window.time",
-                f"`{self.time}` is not a time",
-                pointer="/time",
-                cause=f"it is {kind}",
-                fix="name a timestamp column; a source can read text as one: `schema: {time: timestamp(utc), …}`",
-            )
+        unknown = [name for name in self.by if name not in schema]
+        yield from check_time(self.time, schema, "/time", "window.time")
+        yield from (unknown_column(name, schema.names, "/by") for name in unknown)
 
     def _names(self) -> Iterator[Problem]:
         places = [("/by", name) for name in self.by] + [("/start", self.start), ("/end", self.end)]
@@ -240,36 +229,8 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
                 yield Problem("plan.duplicate_column", message, pointer=place, fix="choose another name")
 
 
-def _nowhere(times: pa.Array) -> pa.Array:
-    """Which times are null, or outside of the years 1 to 9999."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if pa.types.is_date(times.type):
-        times = times.cast(pa.timestamp("s"))
-    counts, scale = times.cast(pa.int64()), _PER_SECOND[times.type.unit]
-    least, most = max(_FIRST * scale, -(1 << 63)), min(_LAST * scale, (1 << 63) - 1)
-    outside = pc.or_(pc.less(counts, least), pc.greater(counts, most))
-    return pc.fill_null(outside, True)
-
-
 def _places(rows: Batch) -> pa.Array:
     """Where rows stood in the input of the step."""
     import pyarrow as pa
 
     return pa.array(range(len(rows)), pa.int64()) if rows.origin is None else rows.origin
-
-
-def _arrow(column: pl.Series, kind: pa.DataType) -> pa.Array:
-    import polars as pl
-
-    array = column.to_arrow(compat_level=pl.CompatLevel.oldest())
-    return array if array.type == kind else array.cast(kind)
-
-
-def _us(seconds: float) -> int:
-    return round(seconds * 1_000_000)
-
-
-def _micros(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)

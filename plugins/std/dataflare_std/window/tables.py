@@ -13,23 +13,24 @@ if TYPE_CHECKING:
     import polars as pl
 
 _PLACE = "#place"
-Regroup = Callable[["pl.DataFrame"], "pl.DataFrame"]
+Pick = Callable[[Ledger], "pl.DataFrame"]
+"""Rows of a table, with the columns of other groups than its own."""
 
 
 class Tables:
-    """One table of groups, and one for each function that keeps items. A group is a key and ``part`` columns."""
+    """One table of groups, and one for each function that keeps items. A group is a key and a ``part`` of it."""
 
     def __init__(
-        self, keys: Sequence[str], part: Sequence[str], folds: Mapping[str, Fold], kinds: Mapping[str, pl.DataType]
+        self, keys: Sequence[str], part: str, folds: Mapping[str, Fold], kinds: Mapping[str, pl.DataType]
     ) -> None:
         import polars as pl
 
-        self.keys, self.part, self.group = list(keys), list(part), [*keys, *part]
+        self.keys, self.part, self.group = list(keys), part, [*keys, part]
         self._folds = dict(folds)
         self._items = {column: each.items for column, each in folds.items() if each.items is not None}
         self._first = {name: expr for each in folds.values() for name, expr in each.first.items()}
         merge = {name: expr for each in folds.values() for name, expr in each.merge.items()}
-        grouped = {**{key: kinds[key] for key in keys}, **dict.fromkeys(part, pl.Int64())}
+        grouped = {**{key: kinds[key] for key in keys}, part: pl.Int64()}
         empty = pl.DataFrame(schema={**kinds, **grouped})
         self.main = Ledger(self.group, merge, dict(empty.group_by(self.group).agg(**self._first).schema))
         self._tables = {
@@ -52,23 +53,33 @@ class Tables:
             self._tables[column].add(own.group_by([*self.group, ITEM]).agg(**items.first))
         return made.select(self.group)
 
-    def results(self, where: pl.Expr, regroup: Regroup, group: Sequence[str]) -> pl.DataFrame:
-        """One row for each of new groups, with every function's column.
-
-        ``regroup`` gives rows of the groups that fulfil ``where`` the columns of ``group``, perhaps several times.
-        """
-        found = self.main.merged(regroup(self.main.rows(where)), group)
+    def results(self, pick: Pick, group: Sequence[str]) -> pl.DataFrame:
+        """One row for each group of what is picked, with every function's column."""
+        found = self.main.merged(pick(self.main), group)
         for column, items in self._items.items():
             table = self._tables[column]
-            merged = table.merged(regroup(table.rows(where)), [*group, ITEM])
+            merged = table.merged(pick(table), [*group, ITEM])
             found = found.join(items.close(merged, group), on=list(group), how="left", nulls_equal=True)
         finished = {name: each.result for name, each in self._folds.items() if each.result is not None}
         return found.select(*group, **finished)
 
     def drop(self, where: pl.Expr) -> None:
-        """Forget groups."""
+        """Forget the groups that fulfil a condition."""
         for table in self._all:
             table.drop(where)
+
+    def drop_groups(self, groups: pl.DataFrame) -> None:
+        """Forget these groups."""
+        for table in self._all:
+            table.drop_groups(groups)
+
+    def move(self, moves: pl.DataFrame, to: str) -> None:
+        """Give groups another part, the column ``to``; what is there already is merged with them."""
+        groups = moves.select(self.group)
+        for table in self._all:
+            moved = table.of(groups).join(moves, on=self.group, how="left", nulls_equal=True)
+            table.drop_groups(groups)
+            table.add(table.merged(moved.drop(self.part).rename({to: self.part}), table.group))
 
     # --- as JSON ------------------------------------------------------------------------------------------
 

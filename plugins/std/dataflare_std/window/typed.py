@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from dataflare import Batch, ConfigError, Problem
 from dataflare_std.expression import first_line, polars_errors, shown
+from dataflare_std.frames import series_of
+from dataflare_std.moments import in_micros
 from dataflare_std.relation import Assign, Program, Project
 from dataflare_std.window.folds import TIME, Fold, Unfit, fold
 from dataflare_std.window.parse import Parsed
@@ -46,7 +48,7 @@ class Typed:
         keys = {f"#k{number}": name for number, name in enumerate(by)}
         picked = Project({**keys, TIME: time, **{name: name for name in parsed.arguments}})
         program = Program.of([arguments, picked], schema)
-        empty = frame_of(pa.RecordBatch.from_pylist([], program.output))
+        empty = _frame(pa.RecordBatch.from_pylist([], program.output))
         kinds = {**dict(empty.schema), TIME: pl.Int64(), **({} if by else {_ALL: pl.Int8()})}
         folds, problems = {}, []
         for name, function in parsed.functions.items():
@@ -65,7 +67,8 @@ class Typed:
     def rows(self, batch: Batch) -> tuple[Batch, pl.DataFrame]:
         """The rows that could be computed (the others are rejected), and their keys, times and arguments."""
         made = self.program.run_or_reject(batch)
-        return made, self._with_key(_in_micros(frame_of(made.arrow)))
+        frame = _frame(made.arrow)
+        return made, self._with_key(frame.with_columns(in_micros(TIME, frame.schema[TIME]).alias(TIME)))
 
     def key_frame(self, keys: pa.RecordBatch, rows: int) -> pl.DataFrame:
         """Rows of the input's key columns as keys."""
@@ -73,7 +76,7 @@ class Typed:
 
         if self.keys == [_ALL]:
             return pl.DataFrame({_ALL: pl.Series([0] * rows, dtype=pl.Int8)})
-        return frame_of(keys.rename_columns(self.keys))
+        return _frame(keys.rename_columns(self.keys))
 
     def _with_key(self, frame: pl.DataFrame) -> pl.DataFrame:
         import polars as pl
@@ -81,26 +84,11 @@ class Typed:
         return frame.with_columns(pl.lit(0, pl.Int8).alias(_ALL)) if self.keys == [_ALL] else frame
 
 
-def frame_of(rows: pa.RecordBatch) -> pl.DataFrame:
-    """Arrow columns as a Polars frame; a dictionary's as its values."""
+def _frame(rows: pa.RecordBatch) -> pl.DataFrame:
     import polars as pl
-    import pyarrow as pa
-
-    def plain(column: pa.Array) -> pa.Array:
-        return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
     columns = zip(rows.schema.names, rows.columns, strict=True)
-    return pl.DataFrame([pl.Series(name, pl.from_arrow(plain(column))) for name, column in columns])
-
-
-def _in_micros(frame: pl.DataFrame) -> pl.DataFrame:
-    """The same rows with ``TIME`` as microseconds since 1970, rounded down."""
-    import polars as pl
-
-    kind = frame.schema[TIME]
-    nanos = isinstance(kind, pl.Datetime) and kind.time_unit == "ns"
-    time = pl.col(TIME).to_physical() // 1_000 if nanos else pl.col(TIME).cast(pl.Datetime("us")).to_physical()
-    return frame.with_columns(time.alias(TIME))
+    return pl.DataFrame([series_of(name, column) for name, column in columns])
 
 
 def _types(parsed: Parsed, folds: Mapping[str, Fold], kinds: Mapping[str, pl.DataType]) -> dict[str, pa.DataType]:
@@ -111,8 +99,8 @@ def _types(parsed: Parsed, folds: Mapping[str, Fold], kinds: Mapping[str, pl.Dat
     from dataflare.rows import normal_type
     from dataflare_std.window.tables import Tables
 
-    tables = Tables([], ["#part"], folds, {**kinds, "#part": pl.Int64()})
-    functions = tables.results(pl.lit(True), lambda rows: rows, ["#part"])
+    tables = Tables([], "#part", folds, {**kinds, "#part": pl.Int64()})
+    functions = tables.results(lambda table: table.rows(), ["#part"])
     types, problems = {}, []
     for name, each in parsed.results.items():
         try:
