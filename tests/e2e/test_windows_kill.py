@@ -1,10 +1,10 @@
-"""Windows of a flow that is killed again and again: each of them once, as if nothing had happened."""
+"""Windows and joins of flows that are killed again and again: each row once, as if nothing had happened."""
 
 import json
 import random
 import signal
 import subprocess
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from math import fsum
@@ -71,7 +71,21 @@ def given(folder: Path) -> Windows:
     return found
 
 
-KILLS = ("first-batch", "barrier:3", "commit-point:4", "decided:3", "sink-commit:5", "committed:2", "recovery")
+KILLS = (("barrier:2", "decided:2", "committed:2"), ("align:2", "sink-commit:2", "commit-point:2"))
+
+
+def killed_and_finished(flow: Path, start: Callable[..., "subprocess.Popen[str]"], seed: int) -> None:
+    """Runs a flow that is killed at three places, then once more to its end; nothing is refused."""
+    codes = []
+    for point in KILLS[seed % 2]:
+        running = start("run", str(flow), "--json", DATAFLARE_CRASH=point)
+        running.communicate(timeout=60)
+        codes.append(running.returncode)
+    assert codes == [-signal.SIGKILL] * 3
+    done = start("run", str(flow), "--json")
+    out, err = done.communicate(timeout=60)
+    assert done.returncode == 0, out + err
+    assert json.loads(out.splitlines()[-1])["rows"]["rejected"] == 0
 
 
 @pytest.mark.parametrize(("slide", "split"), [(10, "split_size: 64KiB"), (5, "ordered: true")])
@@ -81,14 +95,50 @@ def test_windows_of_a_killed_flow_are_those_of_an_undisturbed_one(
     rows = readings(tmp_path, 2_000)
     text = FLOW.replace("SPLIT", split).replace("SLIDE", f"slide: {slide}s")
     (tmp_path / "flow.yaml").write_text(text)
-    codes = []
-    for point in random.Random(slide).sample(KILLS, 3):
-        running = start("run", str(tmp_path / "flow.yaml"), "--json", DATAFLARE_CRASH=point)
-        running.communicate(timeout=60)
-        codes.append(running.returncode)
-    assert codes.count(-signal.SIGKILL) >= 2
-    done = start("run", str(tmp_path / "flow.yaml"), "--json")
-    out, err = done.communicate(timeout=60)
-    assert done.returncode == 0, out + err
-    assert json.loads(out.splitlines()[-1])["rows"]["rejected"] == 0
+    killed_and_finished(tmp_path / "flow.yaml", start, slide)
     assert given(tmp_path) == expected(rows, slide)
+
+
+JOIN = """\
+version: 1
+name: joins
+time: {column: at, lateness: 3s}
+sources:
+  orders: {uses: std/files, with: {path: data/0.jsonl, block: 4096, schema: {at: timestamp(utc), device: text}}}
+  paid: {uses: std/files, with: {path: data/1.jsonl, block: 4096, schema: {at: timestamp(utc), device: text}}}
+steps:
+  named:
+    uses: std/join
+    from: orders
+    with: {table: {uses: std/files, with: {path: names.csv}}, on: device, how: left}
+  both:
+    uses: std/join
+    from: {left: named, right: paid}
+    lanes: 2
+    with: {on: device, time: at, within: 1s, how: left}
+sinks:
+  out: {uses: std/files, from: both, with: {path: out.jsonl}}
+checkpoint: {interval: 5ms, rows: 300}
+"""
+
+
+def test_pairs_of_a_killed_flow_are_those_of_an_undisturbed_one(
+    tmp_path: Path, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    rows = readings(tmp_path, 2_000)
+    (tmp_path / "names.csv").write_text("device,name\na,first\nb,second\n")
+    (tmp_path / "flow.yaml").write_text(JOIN)
+    killed_and_finished(tmp_path / "flow.yaml", start, 1)
+    names = {"a": "first", "b": "second"}
+    pairs: Counter[tuple[str, float, str | None, float | None]] = Counter()
+    paid = rows[2_000:4_000]
+    for order in rows[:2_000]:
+        near = [row["at"] for row in paid if row["device"] == order["device"] and abs(row["at"] - order["at"]) <= 1]
+        for at in near or [None]:
+            pairs[order["device"], order["at"], names.get(order["device"]), at] += 1
+    found: Counter[tuple[str, float, str | None, float | None]] = Counter()
+    for line in (tmp_path / "out.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        at = row["right_at"] and datetime.fromisoformat(row["right_at"]).timestamp()
+        found[row["device"], datetime.fromisoformat(row["at"]).timestamp(), row["name"], at] += 1
+    assert found == pairs
