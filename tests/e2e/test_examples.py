@@ -125,3 +125,12 @@ def test_third_party_bundle(example: Any, dataflare: Run, tmp_path: Path) -> Non
         tests, cwd=folder, env={**quiet, "PYTHONPATH": str(installed)}, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_windows(example: Any, dataflare: Run) -> None:
+    folder, _ = example("windows"), example("quickstart")
+    told = dataflare(folder, "run", "flow.yaml")
+    assert (told["status"], told["guarantee"], told["rows"]["rejected"]) == ("finished", "exactly_once", 0)
+    for name in ("airlines.jsonl", "airports.jsonl", "planes.jsonl"):
+        assert in_order(rows_in(folder / "out" / name)) == in_order(rows_in(folder / "expected" / name))
+    assert dataflare(folder, "run", "flow.yaml")["nothing_new"]
