@@ -14,7 +14,7 @@ ROOMS = (
     *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std")),
 )
 WORDS = frozenset(
-    "audit batch cli config files flow generate guest http internal join json keys permission plan plugin "
+    "audit batch cli config files flow generate guest http internal join json keys letter permission plan plugin "
     "profile resource run schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(

@@ -24,4 +24,5 @@ POINTS = (
     "drain",
     "abort",
     "recovery",
+    "replay",
 )

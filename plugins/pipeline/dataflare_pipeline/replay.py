@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dataflare import crash
 from dataflare.batch import Batch
 from dataflare.checkpoint import Letter
 from dataflare.component import Source
@@ -83,6 +84,7 @@ class LettersDriver(SourceDriver):
         import pyarrow as pa
 
         for letter in self._letters:
+            crash.point("replay")
             reader = pa.ipc.open_stream(letter.rows)
             batch = Batch(reader.read_all().combine_chunks().to_batches()[0])
             yield Reading(batch, {"letter": letter.id, "attempts": letter.attempts}, letter.input or MAIN)

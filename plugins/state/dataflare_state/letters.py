@@ -72,22 +72,34 @@ def replay(
     code: str | None = field(default=None, help="Only what was refused for this reason."),
     ids: Ids = field(default=(), help="Only these letters."),
 ) -> Json:
-    """Send dead letters once more to the step that refused them: in the running flow, else in a run for it."""
+    """Send dead letters once more to the step that refused them: in the running flow, else in a run for it.
+
+    What a source could not read cannot go back into it: such letters stay, and the answer counts them (`left`).
+    """
     from dataflare_host.run import outcome_json, run_plan
 
     wanted = {"step": step, "code": code, "ids": list(ids) or None}
+    plan = host.plan(flow)
+    with kept_of(host, flow) as kept:
+        waiting = list(_waiting(kept, step, code, ids))
+    raw = [letter for letter in waiting if letter.step in plan.steps and plan.steps[letter.step].kind == "source"]
+    if raw and len(raw) == len(waiting):
+        raise ConfigError.of(
+            "letter.raw",
+            f"what `{raw[0].step}` could not read cannot be replayed: no step has seen it as rows",
+            fix="mend the input and let the source read it again, or take the bytes with `dataflare dlq export`; "
+            "then `dataflare dlq drop` them",
+        )
+    left = {"left": {"letters": len(raw), "rows": sum(letter.count for letter in raw)}} if raw else {}
     try:
-        return host.command(str(flow), "replay", wanted)
+        return {**host.command(str(flow), "replay", wanted), **left}
     except ConfigError as error:
         if error.code != "run.not_running":
             raise
-    with kept_of(host, flow) as kept:
-        letters = sum(1 for _ in _waiting(kept, step, code, ids))
-        if not letters:
-            return {"flow": kept.flow, "letters": 0}
-    plan = host.plan(flow)
+    if not waiting:
+        return {"flow": plan.name, "letters": 0}
     plan = replace(plan, options={**plan.options, "replay": wanted})
-    return {"letters": letters, **outcome_json(plan, run_plan(plan, host))}
+    return {"letters": len(waiting) - len(raw), **left, **outcome_json(plan, run_plan(plan, host))}
 
 
 def _waiting(kept: Kept, step: str | None, code: str | None, ids: Ids) -> Iterator[Letter]:
