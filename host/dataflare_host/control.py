@@ -1,6 +1,6 @@
 """The local socket of a running flow: ``status``, ``stop``, ``drain`` and the other commands of a runner.
 
-``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. In ``dataflare.frames``
+``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. Frames have one JSON value:
 the runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
 A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process. A holder that
 does not answer (a frozen process) keeps nobody out: whether it still owns the flow, the lease in the store says.
@@ -9,6 +9,7 @@ does not answer (a frozen process) keeps nobody out: whether it still owns the f
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import socket
@@ -21,10 +22,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from dataflare.errors import ConfigError, DataflareError, Failed, Problem, StateError, problem_of
-from dataflare.frames import receive, send
+from dataflare.guest.frames import Frame, broken
 
 PROTOCOL = 1
 MAX_PATH = 100
@@ -49,14 +50,13 @@ def flows_in(folder: Path) -> list[dict[str, Any]]:
 @contextmanager
 def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) -> Iterator[Line]:
     """A line to the runner of a folder's flow. Raises ConfigError ``run.not_running``."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    sock.settimeout(greets_within)
-    try:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, sock.makefile("rb") as stream:
+        sock.settimeout(greets_within)
         try:
             sock.connect(str(_socket_path(folder, name)))
             if not _same_user(sock):
                 raise ConnectionRefusedError("the socket belongs to another user")
-            line = Line(sock)
+            line = Line(sock, stream)
             sock.settimeout(ANSWER_TIMEOUT)
         except (OSError, EOFError) as error:
             raise ConfigError.of(
@@ -66,16 +66,14 @@ def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) ->
                 fix="start it with `dataflare run`",
             ) from error
         yield line
-    finally:
-        sock.close()
 
 
 class Line:
     """One connection to a runner. Not thread-safe."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self.hello, _ = receive(sock)
+    def __init__(self, sock: socket.socket, stream: BinaryIO) -> None:
+        self._sock, self._stream = sock, stream
+        self.hello, _ = _receive(stream)
         if self.hello.get("protocol") != PROTOCOL:
             raise Failed.of(
                 "run.protocol",
@@ -86,9 +84,9 @@ class Line:
     def ask(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Send a command and wait for its answer. Raises Failed ``run.no_answer`` where none comes."""
         try:
-            send(self._sock, {"op": command}, dict(args))
-            header, answer = receive(self._sock)
-        except (OSError, EOFError) as error:
+            _send(self._sock, {"op": command}, dict(args))
+            header, answer = _receive(self._stream)
+        except (OSError, EOFError, Failed) as error:
             raise Failed.of("run.no_answer", f"the runner did not answer `{command}`: {error}") from error
         if header.get("op") != "answer":
             raise Failed.of("run.no_answer", f"the flow ended before it answered `{command}`")
@@ -100,11 +98,11 @@ class Line:
         """Wait until the flow ended; its outcome, empty if it died. Raises TimeoutError."""
         self._sock.settimeout(timeout)
         try:
-            header, outcome = receive(self._sock)
+            header, outcome = _receive(self._stream)
             while header.get("op") != "ended":
-                header, outcome = receive(self._sock)
+                header, outcome = _receive(self._stream)
             return dict(outcome or {})
-        except (EOFError, ConnectionError):
+        except (EOFError, ConnectionError, Failed):
             return {}
 
 
@@ -180,7 +178,7 @@ class Server:
             with suppress(OSError):
                 line.settimeout(1.0)
                 with guard:
-                    send(line, {"op": "ended"}, self._outcome)
+                    _send(line, {"op": "ended"}, self._outcome)
             _hang_up(line)
 
     def _release(self) -> None:
@@ -211,18 +209,16 @@ class Server:
     def _serve(self, line: socket.socket) -> None:
         guard = self._lines[line]
         try:
-            with guard:
-                send(line, self.hello)
-            while True:
-                header, args = receive(line)
-                answer = self._answer(str(header.get("op")), args)
+            with line, line.makefile("rb") as stream, suppress(OSError, EOFError, DataflareError):
                 with guard:
-                    send(line, *answer)
-        except (OSError, EOFError, DataflareError):
-            pass
+                    _send(line, self.hello)
+                while True:
+                    header, args = _receive(stream)
+                    answer = self._answer(str(header.get("op")), args)
+                    with guard:
+                        _send(line, *answer)
         finally:
             self._lines.pop(line, None)
-            line.close()
 
     def _answer(self, name: str, args: Json) -> tuple[dict[str, Any], Json]:
         try:
@@ -231,6 +227,21 @@ class Server:
             return {"op": "answer", "ok": False}, [problem.as_json() for problem in error.problems]
         except Exception as error:
             return {"op": "answer", "ok": False}, [problem_of(error).as_json()]
+
+
+def _send(sock: socket.socket, header: dict[str, Any], value: Json = None) -> None:
+    part = None if value is None else json.dumps(value, ensure_ascii=False, default=str).encode()
+    sock.sendall(Frame(header, () if part is None else (part,)).pack())
+
+
+def _receive(stream: BinaryIO) -> tuple[dict[str, Any], Json]:
+    frame = Frame.read(stream)
+    if frame is None:
+        raise EOFError("the other side hung up")
+    try:
+        return frame.header, json.loads(bytes(frame.parts[0])) if frame.parts else None
+    except ValueError as error:
+        raise broken(f"its payload is not JSON: {error}") from error
 
 
 def _error_of(answer: Json) -> DataflareError:

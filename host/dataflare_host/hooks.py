@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -33,10 +33,6 @@ def _problems(value: Any) -> list[Problem]:
 def _health(value: Any) -> tuple[bool, str]:
     well, why = value
     return bool(well), str(why)
-
-
-def _as_is(value: Any) -> Any:
-    return value
 
 
 # Checked where the fault is caught: a generator runs, and fails, only when it is read.
@@ -83,11 +79,11 @@ class Hooks:
                 for name in manifest.hooks:
                     self._declared.setdefault(name, []).append(manifest)
         for name, given in self._history.items():
-            self._call([each for each in self._declared.get(name, ()) if each.id not in known], name, given)
+            list(self._answers([each for each in self._declared.get(name, ()) if each.id not in known], name, given))
 
     def call(self, name: str, **given: Any) -> list[Answer]:
         """Every plugin's answer, without those that said nothing. Never raises."""
-        return self._call(self._declared.get(name, ()), name, given)
+        return list(self._answers(self._declared.get(name, ()), name, given))
 
     def historic(self, name: str, **given: Any) -> list[Answer]:
         """Like ``call``; plugins that come later are told too."""
@@ -96,43 +92,35 @@ class Hooks:
 
     def of_plugin(self, manifest: Manifest, name: str, **given: Any) -> Any:
         """One plugin's answer. Raises ConfigError where it failed."""
-        answers = self._call([manifest], name, given)
-        if answers and answers[0].problem is not None:
-            raise ConfigError(answers[0].problem)
-        return answers[0].value if answers else None
+        answer = next(self._answers([manifest], name, given), Answer(manifest.id))
+        if answer.problem is not None:
+            raise ConfigError(answer.problem)
+        return answer.value
 
     def first(self, name: str, **given: Any) -> Answer | None:
         """The first answer; nobody after it is asked."""
-        for manifest in self._declared.get(name, ()):
-            answers = self._call([manifest], name, given)
-            if answers:
-                return answers[0]
-        return None
+        return next(self._answers(self._declared.get(name, ()), name, given), None)
 
     def __contains__(self, name: object) -> bool:
         return name in self._declared
 
-    def _call(self, manifests: Iterable[Manifest], name: str, given: Mapping[str, Any]) -> list[Answer]:
+    def _answers(self, manifests: Iterable[Manifest], name: str, given: Mapping[str, Any]) -> Iterator[Answer]:
         answers = (self._ask(manifest, name, given) for manifest in manifests)
-        return [answer for answer in answers if answer.value is not None or answer.problem is not None]
+        return (answer for answer in answers if answer.value is not None or answer.problem is not None)
 
     def _ask(self, manifest: Manifest, name: str, given: Mapping[str, Any]) -> Answer:
         try:
             implementation = self._implementation(manifest, name)
             wanted = [given[argument] for argument in implementation.argnames]
             value = implementation.function(*wanted)
-            return Answer(manifest.id, None if value is None else _SHAPES.get(name, _as_is)(value))
+            return Answer(manifest.id, _SHAPES[name](value) if value is not None and name in _SHAPES else value)
         except ConfigError as error:
             problem = error.problems[0]
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
-            problem = Problem(
-                "plugin.hook_failed",
-                f"the hook `{name}` of the plugin `{manifest.id}` failed",
-                kind="fatal",
-                cause=cause,
-                fix=f"mend or uninstall `{manifest.id}`",
-            )
+            message = f"the hook `{name}` of the plugin `{manifest.id}` failed"
+            fix = f"mend or uninstall `{manifest.id}`"
+            problem = Problem("plugin.hook_failed", message, kind="fatal", cause=cause, fix=fix)
             _log.warning("%s: %s", problem.message, cause, exc_info=_log.isEnabledFor(logging.DEBUG))
         with self._lock:
             self.faults[manifest.id, name] += 1

@@ -110,9 +110,8 @@ class Table:
         """The base class of a kind; imports it. Raises ConfigError ``plugin.unknown_kind``."""
         target, owners = self.kinds().get(kind), [m for m in self.plugins.values() if kind in m.kinds]
         if target is None:
-            raise ConfigError.of(
-                "plugin.unknown_kind", f"no plugin makes the kind `{kind}`", fix=_known(kind, self.kinds())
-            )
+            fix = _known(kind, self.kinds())
+            raise ConfigError.of("plugin.unknown_kind", f"no plugin makes the kind `{kind}`", fix=fix)
         host = Manifest("host", "", "", "python", __file__)
         return object_at(target, owners[0] if owners else host)  # type: ignore[no-any-return]
 
@@ -123,12 +122,9 @@ class Table:
         for manifest in self.plugins.values():
             for kind in {*(manifest.components or {}), *manifest.summaries}:
                 if kind not in kinds:
-                    pointer, message = (
-                        f"/components/{kind}",
-                        f"`{manifest.id}` has components of the unknown kind `{kind}`",
-                    )
-                    fix = _known(kind, kinds)
-                    found.append(Problem("plugin.unknown_kind", message, file=manifest.file, pointer=pointer, fix=fix))
+                    message = f"`{manifest.id}` has components of the unknown kind `{kind}`"
+                    problem = Problem("plugin.unknown_kind", message, file=manifest.file, fix=_known(kind, kinds))
+                    found.append(problem.at(pointer=f"/components/{kind}"))
         return found
 
     def swap(self, manifests: Iterable[Manifest], contributions: Contributions) -> Table:
@@ -197,7 +193,7 @@ class Table:
 
 def table_of(catalogue: Catalogue, contributions: Contributions) -> Table:
     """The first generation. Plugins that claim a kind which another one has are set aside as faulty."""
-    makers: dict[str, list[str]] = {kind: ["the host"] for kind in KINDS}
+    makers = {kind: ["the host"] for kind in KINDS}
     for id, manifest in catalogue.plugins.items():
         for kind in manifest.kinds:
             makers.setdefault(kind, []).append(f"`{id}`")

@@ -137,34 +137,27 @@ def _signals() -> Iterator[list[int]]:
 
 
 def outcome_json(plan: Plan, outcome: Outcome) -> dict[str, Any]:
-    """What scripts read of a run: the last line of ``dataflare run --json``."""
+    """What scripts read of a run: the last line of ``dataflare run --json``.
+
+    ``results``: where each sink's rows are; ``place`` is None where its configuration names none.
+    """
     return {
         "flow": plan.name,
         "status": outcome.status,
         "guarantee": outcome.guarantee or plan.guarantee.effective,
         "epoch": outcome.epoch,
-        "rows": {
-            "read": outcome.read,
-            "written": outcome.written,
-            "rejected": outcome.rejected,
-            "dropped": outcome.dropped,
-        },
+        "rows": {word: getattr(outcome, word) for word in ("read", "written", "rejected", "dropped")},
         "seconds": round(outcome.seconds, 3),
         "nothing_new": outcome.nothing_new,
         "steps": {name: dict(counts) for name, counts in outcome.steps.items()},
-        "results": results(plan),
+        "results": [
+            {"sink": step.name, "uses": step.uses, "place": place_of(plan, step.config)}
+            for step in plan.steps.values()
+            if step.kind == "sink"
+        ],
         "state": place_of(plan, plan.state.get("with") or {}) or plan.state.get("uses"),
         "problems": [problem.as_json() for problem in outcome.problems],
     }
-
-
-def results(plan: Plan) -> list[dict[str, Any]]:
-    """Where each sink's rows are: ``{"sink", "uses", "place"}``; place is None where the configuration names none."""
-    return [
-        {"sink": step.name, "uses": step.uses, "place": place_of(plan, step.config)}
-        for step in plan.steps.values()
-        if step.kind == "sink"
-    ]
 
 
 def place_of(plan: Plan, config: Mapping[str, Any]) -> str | None:

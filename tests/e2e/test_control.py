@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dataflare.errors import ConfigError, Failed, StateError
+from dataflare.guest.frames import Frame
 from dataflare_host import Host, control
 
 FLOW = "version: 1\nname: demo\nsources: {a: {uses: std/generate}}\nsinks: {b: {uses: std/count, from: a}}\n"
@@ -173,6 +174,29 @@ def test_rubbish_ends_that_line_only(flow: Path, frame: bytes) -> None:
             pass
         raw.close()
         assert send(flow, "status") == {"name": "status"}
+
+
+def test_a_runner_killed_in_the_middle_of_its_answer_did_not_answer(flow: Path) -> None:
+    with server(flow) as listening:
+        assert listening.path is not None
+        path = listening.path
+    dying = socket.socket(socket.AF_UNIX)
+    dying.bind(str(path))
+    dying.listen(1)
+
+    def answer() -> None:
+        line, _ = dying.accept()
+        with line, dying:
+            line.sendall(Frame({"op": "hello", "protocol": control.PROTOCOL, "flow": "demo"}).pack())
+            line.recv(4096)
+            line.sendall(Frame({"op": "answer", "ok": True}, [b'{"rows": []}']).pack()[:-3])
+
+    killed = threading.Thread(target=answer)
+    killed.start()
+    with pytest.raises(Failed) as caught:
+        send(flow, "status")
+    killed.join(10)
+    assert caught.value.code == "run.no_answer"
 
 
 def test_too_many_lines_are_turned_away(flow: Path) -> None:
