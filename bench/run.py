@@ -1,4 +1,4 @@
-"""Benchmarks on the same work as DuckDB, Polars and plain Python: ``python bench/run.py [w1 w2 checkpoint memory]``.
+"""Benchmarks on the same work as DuckDB, Polars and plain Python, and of the stores: ``python bench/run.py [NAME ...]``.
 
 Every table comes from one alternating run; a figure stands only if all results agree. Needs ``.[bench]``.
 """
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import data
+import stores
 from digests import json_lines, last_number
 from measure import Contender, alternate, table
 
@@ -33,10 +34,10 @@ def crawl(batch: Batch, *, rate: float = 1e6):
 '''
 
 
-def dataflare(name: str, flow: str, source: Path, result: object, interval: str = "1s") -> Contender:
-    """A flow of ``bench/flows``, run by the command line from nothing."""
+def dataflare(name: str, flow: str, source: Path, result: object, interval: str = "1s", state: str = "") -> Contender:
+    """A flow of ``bench/flows``, run by the command line from nothing; ``state`` is a line of YAML, `$$` in it new."""
     folder = OUT / name.replace(" ", "-")
-    script = f"cp {HERE / 'flows' / flow} . && exec {DATAFLARE} run {flow} --json"
+    script = f'cp {HERE / "flows" / flow} . && echo "{state}" >> {flow} && exec {DATAFLARE} run {flow} --json'
     environment = {"BENCH_INPUT": str(source), "BENCH_INTERVAL": interval}
     return Contender(name, ["sh", "-c", script], folder, result, environment)  # type: ignore[arg-type]
 
@@ -76,17 +77,19 @@ def w2(rounds: int) -> None:
     print(f"\nDataFlare: {20 / cpu:.1f} million rows a second and core (CPU seconds of the whole process)")
 
 
-def checkpoint(rounds: int) -> None:
+def checkpoint(rounds: int, store: str = "sqlite") -> None:
     """What a checkpoint each second costs W1, against one at the end only."""
     source, result = data.readings(), json_lines("out.jsonl", ROW_COLUMNS)
-    contenders = [
-        dataflare("one epoch", "w1.yaml", source, result, "1h"),
-        dataflare("each second", "w1.yaml", source, result, "1s"),
-        dataflare("ten a second", "w1.yaml", source, result, "100ms"),
-        dataflare("one epoch again (A/A)", "w1.yaml", source, result, "1h"),
-    ]
-    print("## Checkpoints in W1\n")
-    print(table(alternate(contenders, rounds), 1_000_000, "one epoch"))
+    with stores.state_line(store) as state:
+        contenders = [
+            dataflare("one epoch", "w1.yaml", source, result, "1h", state),
+            dataflare("each second", "w1.yaml", source, result, "1s", state),
+            dataflare("ten a second", "w1.yaml", source, result, "100ms", state),
+            dataflare("one epoch again (A/A)", "w1.yaml", source, result, "1h", state),
+        ]
+        samples = alternate(contenders, rounds)
+    print(f"## Checkpoints in W1, kept by state/{store}\n")
+    print(table(samples, 1_000_000, "one epoch"))
 
 
 def memory(seconds: int) -> None:
@@ -122,7 +125,9 @@ def _peak(source: Path, seconds: int) -> float:
     return peak
 
 
-BENCHMARKS = {"w1": w1, "w2": w2, "checkpoint": checkpoint, "memory": memory}
+BENCHMARKS = {
+    "w1": w1, "w2": w2, "checkpoint": checkpoint, "memory": memory, "keys": stores.keys, "splits": stores.splits
+}  # fmt: skip
 
 
 def main() -> None:
@@ -131,12 +136,15 @@ def main() -> None:
     parser.add_argument("which", nargs="*", help=f"of {', '.join(BENCHMARKS)}; default: all")
     parser.add_argument("--rounds", type=int, default=5, help="rounds that count; one more warms the caches")
     parser.add_argument("--seconds", type=int, default=30, help="how long `memory` watches each file")
+    parser.add_argument("--store", choices=stores.NAMES, default="sqlite", help="the store of `checkpoint`")
     given = parser.parse_args()
     for name in given.which or BENCHMARKS:
         if name not in BENCHMARKS:
             parser.error(f"there is no benchmark `{name}`: {', '.join(BENCHMARKS)}")
         if name == "memory":
             memory(given.seconds)
+        elif name == "checkpoint":
+            checkpoint(given.rounds, given.store)
         else:
             BENCHMARKS[name](given.rounds)
         print()

@@ -27,6 +27,8 @@ NAMES = ("sqlite", "file", "postgres")
 KEYS = 1_000_000
 CHANGED = 10_000
 SPLITS = 1_000
+EPOCHS = 20
+"""Epochs a round: so many that stores tidy up meanwhile."""
 
 
 @dataclass
@@ -80,15 +82,25 @@ def postgres_server() -> Iterator[str]:
         yield server.create("bench")
 
 
+@contextmanager
+def state_line(name: str) -> Iterator[str]:
+    """The line of a flow that has its state in that store, in a place that is new for each process of a shell."""
+    if name == "postgres":
+        with postgres_server() as dsn:
+            yield f"state: {{uses: state/postgres, with: {{dsn: '{dsn}', schema: bench_$$}}}}"
+    else:
+        yield f"state: {{uses: state/{name}, with: {{path: state}}}}"
+
+
 def keys(rounds: int, names: tuple[str, ...] = NAMES) -> None:
     """A million keys, of which 1 % change in each epoch: seconds and bytes of an epoch, and of reading all back."""
     with places(names) as all_places:
         last = {}
         for place in all_places:
-            last[place.name] = _keys_of(place, rounds)
+            last[place.name] = _keys_of(place, rounds * EPOCHS)
         if len(set(last.values())) != 1:
             raise SystemExit(f"void: the stores hold different keys: {last}")
-    print(f"## {KEYS:,} keys, {CHANGED:,} of them changed in each of {rounds} epochs\n")
+    print(f"## {KEYS:,} keys, {CHANGED:,} of them changed in each of {rounds * EPOCHS} epochs\n")
     print("| store | first epoch s | keys/s | MB | epoch ms | worst ms | MB | of the first | recovery s |")
     print("|---|---|---|---|---|---|---|---|---|")
     for place in all_places:
@@ -108,7 +120,7 @@ def splits(rounds: int, names: tuple[str, ...] = NAMES) -> None:
         for place in all_places:
             store = place.open()
             token = store.lease("bench", "all", "bench", 0)
-            for epoch in range(rounds * 10):
+            for epoch in range(rounds * EPOCHS):
                 place.measure("commit", partial(store.commit, _checkpoint(epoch, SPLITS), Changes(), token))
                 place.measure("settle", partial(store.settle, "bench", "all", epoch, token))
                 store.prune("bench", "all", 5)
@@ -123,14 +135,14 @@ def splits(rounds: int, names: tuple[str, ...] = NAMES) -> None:
         )
 
 
-def _keys_of(place: Place, rounds: int) -> str:
+def _keys_of(place: Place, epochs: int) -> str:
     """All that ``keys`` does with one store; the digest of the keys at the end."""
     chance, store = random.Random(1), place.open()
     token = store.lease("bench", "all", "bench", 0)
     first = [_change(number, 0) for number in range(KEYS)]
     place.measure("first", lambda: store.commit(_checkpoint(0), Changes(first), token))
     first.clear()
-    for epoch in range(1, rounds + 1):
+    for epoch in range(1, epochs + 1):
         changed = Changes([_change(number, epoch) for number in chance.sample(range(KEYS), CHANGED)])
         place.measure("epoch", partial(_epoch, store, epoch, changed, token))
     store.close()
