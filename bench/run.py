@@ -1,4 +1,4 @@
-"""Benchmarks on the same work as DuckDB, Polars and plain Python, and of the stores: ``python bench/run.py [NAME ...]``.
+"""Benchmarks on the same work as DuckDB, Polars and plain Python, and of the stores: ``python bench/run.py [NAME]``.
 
 Every table comes from one alternating run; a figure stands only if all results agree. Needs ``.[bench]``.
 """

@@ -46,6 +46,9 @@ def test_what_is_added_to_the_table() -> None:
     assert level(durable=False, replay="redelivery") == "at_least_once"
     assert level(durable=False, replay="redelivery", remembers=True) == "best_effort"
     assert level(durable=False, replay="none") == "best_effort"
+    assert level(takeover="any") == level(takeover="host", shared="host") == "exactly_once"
+    assert level(takeover="any", shared="host") == "at_least_once"
+    assert level(takeover="any", shared="host", replay="redelivery", remembers=True) == "best_effort"
     assert level(drops=True) == "at_most_once"
     assert level(fencing="none", takeover="never") == "exactly_once"
     assert level(fencing="none", takeover="host") == "at_least_once"
@@ -88,6 +91,7 @@ WORSE = {
     "ability": ["transactional", "staged", "idempotent", "append"],
     "fencing": ["target", "names", "lock", "none"],
     "takeover": ["never", "host", "any"],
+    "shared": ["any", "host", "process"],
     "durable": [True, False],
     "drops": [False, True],
     "remembers": [False, True],
@@ -120,6 +124,21 @@ def plan(*steps: StepPlan, **wanted):
     named = {each.name: each for each in steps}
     edges = tuple(Edge(first.name, "out", second.name) for first, second in pairwise(steps))
     return guarantee_of(named, edges, {"durable": True}, {"takeover": "host"}, **wanted)
+
+
+@pytest.mark.parametrize(
+    ("takeover", "shared", "effective"),
+    [("any", "any", "exactly_once"), ("any", "host", "at_least_once"), ("host", "host", "exactly_once")],
+)
+def test_the_store_must_reach_where_the_mode_may_take_a_flow(takeover: str, shared: str, effective: str) -> None:
+    steps = {each.name: each for each in (SOURCE, STRONG_SINK)}
+    edges = (Edge("in", "out", "out"),)
+    found, problems = guarantee_of(
+        steps, edges, {"durable": True, "shared": shared}, {"takeover": takeover}, wanted="exactly_once"
+    )
+    assert found.effective == effective
+    assert ["reach other machines" in (problem.cause or "") for problem in problems] == [True] * len(problems)
+    assert len(problems) == (effective != "exactly_once")
 
 
 def test_a_nondeterministic_step_counts_by_what_it_touches() -> None:

@@ -56,6 +56,8 @@ class Path:
     on_commit: bool = False
     durable: bool = True
     takeover: str = "never"
+    shared: str = "any"
+    """Who reaches the store: ``process``, ``host`` or ``any``."""
 
     @property
     def strong(self) -> bool:
@@ -119,11 +121,14 @@ def _by_sink(path: Path) -> list[Reason]:
 
 def _by_surroundings(path: Path) -> list[Reason]:
     found = []
+    lost = path.replay.startswith("redelivery") and path.remembers
+    bits = "LD" if lost else "D"
+    again = "the flow begins again" + (", without the state of its steps" if lost else "")
     if not path.durable:
-        lost = path.replay.startswith("redelivery") and path.remembers
-        text = "the state store does not survive a crash: the flow begins again"
-        text += ", without the state of its steps" if lost else ""
-        found.append(Reason("LD" if lost else "D", text, "use a durable state store"))
+        found.append(Reason(bits, f"the state store does not survive a crash: {again}", "use a durable state store"))
+    elif path.takeover == "any" and path.shared != "any":
+        text = f"the state store does not reach other machines, where {again} after a takeover"
+        found.append(Reason(bits, text, "use a store that every machine reaches, or a mode without takeover"))
     fencing = "names" if path.on_commit else path.fencing
     if fencing == "none" and path.takeover != "never":
         text = f"`{path.sink}` cannot keep out a runner that was taken over while it was frozen"
@@ -238,6 +243,7 @@ def _path(
         on_commit=on_commit,
         durable=bool(store.get("durable", True)),
         takeover=str(mode.get("takeover", "host")),
+        shared=str(store.get("shared", "host")),
     )
 
 
