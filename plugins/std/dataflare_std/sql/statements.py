@@ -83,7 +83,7 @@ def move(
     if key:
         wanted.append(f"{SEQUENCE} IN (SELECT max({SEQUENCE}) FROM {quoted(stage)} GROUP BY {names(key)})")
     kept = [*wanted, f"{STAGED_OP} <> 'delete'"] if has_operations else wanted
-    rows = f"SELECT {values} FROM {quoted(stage)} WHERE {' AND '.join(kept)} ORDER BY {SEQUENCE}"
+    rows = f"SELECT {values} FROM {quoted(stage)} WHERE {' AND '.join(kept)}"
     texts = [f"INSERT INTO {table} ({names(columns)}) {rows}{_on_conflict(tuple(columns), key)}"]
     if has_operations:
         keys = ", ".join(columns[name] for name in key)
