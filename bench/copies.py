@@ -101,9 +101,8 @@ def main() -> None:
                 digests.add(connection.execute(DIGEST).fetchone())
         if len(digests) != 1:
             raise SystemExit(f"void: the tables differ: {digests}")
-    print(
-        f"## {ROWS:,} rows of eight columns into PostgreSQL\n\n| way | wall s | rows/s | client CPU s |\n|---|---|---|---|"
-    )
+    print(f"## {ROWS:,} rows of eight columns into PostgreSQL\n")
+    print("| way | wall s | rows/s | client CPU s |\n|---|---|---|---|")
     for name in ways:
         wall = statistics.median(walls[name])
         print(f"| {name} | {wall:.2f} | {ROWS / wall / 1000:,.0f}k | {statistics.median(cpus[name]):.2f} |")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -26,7 +27,7 @@ def example(tmp_path: Path) -> Callable[[str], Path]:
 
     def copy(name: str) -> Path:
         made = tmp_path / name
-        shutil.copytree(EXAMPLES / name, made, ignore=shutil.ignore_patterns("out", ".dataflare", "*.db"))
+        shutil.copytree(EXAMPLES / name, made, ignore=shutil.ignore_patterns("out", ".dataflare", "*.db", "*.duckdb*"))
         return made
 
     return copy
@@ -99,6 +100,29 @@ def test_dedupe_validate(example: Any, dataflare: Run) -> None:
     dataflare(folder, "dlq", "replay", "flow.yaml", "--code", "too_hot")
     after = rows_in(folder / "expected" / "after-replay.jsonl")
     assert in_order(rows_in(folder / "out" / "clean.jsonl")) == in_order(after)
+
+
+def test_lake(example: Any, dataflare: Run) -> None:
+    folder = example("lake")
+    told = dataflare(folder, "run", "flow.yaml")
+    assert (told["status"], told["guarantee"]) == ("finished", "exactly_once")
+    stock = "select shop, item, pieces from stock order by all"
+    with duckdb.connect(folder / "stock.duckdb") as connection:
+        names = ("shop", "item", "pieces")
+        held = [dict(zip(names, row, strict=True)) for row in connection.execute(stock).fetchall()]
+    assert held == json.loads((folder / "expected" / "stock.json").read_text("utf-8"))
+    history = folder / "out" / "history"
+    files = [
+        history / file["path"]
+        for manifest in (history / "_manifest").glob("*.json")
+        for file in json.loads(manifest.read_text("utf-8"))["files"]
+    ]
+    assert sorted(files) == sorted(history.rglob("*.parquet"))
+    wanted = rows_in(folder / "expected" / "history.jsonl")
+    text = "select shop, item, pieces from read_parquet($files, hive_partitioning = true)"
+    found = duckdb.sql(text, params={"files": [str(file) for file in files]}).fetchall()
+    assert in_order([dict(zip(names, row, strict=True)) for row in found]) == in_order(wanted)
+    assert dataflare(folder, "run", "flow.yaml")["nothing_new"]
 
 
 def test_third_party_bundle(example: Any, dataflare: Run, tmp_path: Path) -> None:
