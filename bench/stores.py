@@ -121,7 +121,7 @@ def splits(rounds: int, names: tuple[str, ...] = NAMES) -> None:
             store = place.open()
             token = store.lease("bench", "all", "bench", 0)
             for epoch in range(rounds * EPOCHS):
-                place.measure("commit", partial(store.commit, _checkpoint(epoch, SPLITS), Changes(), token))
+                place.measure("commit", partial(store.commit, checkpoint(epoch, SPLITS), Changes(), token))
                 place.measure("settle", partial(store.settle, "bench", "all", epoch, token))
                 store.prune("bench", "all", 5)
             store.close()
@@ -139,11 +139,11 @@ def _keys_of(place: Place, epochs: int) -> str:
     """All that ``keys`` does with one store; the digest of the keys at the end."""
     chance, store = random.Random(1), place.open()
     token = store.lease("bench", "all", "bench", 0)
-    first = [_change(number, 0) for number in range(KEYS)]
-    place.measure("first", lambda: store.commit(_checkpoint(0), Changes(first), token))
+    first = [change(number, 0) for number in range(KEYS)]
+    place.measure("first", lambda: store.commit(checkpoint(0), Changes(first), token))
     first.clear()
     for epoch in range(1, epochs + 1):
-        changed = Changes([_change(number, epoch) for number in chance.sample(range(KEYS), CHANGED)])
+        changed = Changes([change(number, epoch) for number in chance.sample(range(KEYS), CHANGED)])
         place.measure("epoch", partial(_epoch, store, epoch, changed, token))
     store.close()
     for _ in range(3):
@@ -156,7 +156,7 @@ def _keys_of(place: Place, epochs: int) -> str:
 
 
 def _epoch(store: Store, epoch: int, changed: Changes, token: int) -> None:
-    store.commit(_checkpoint(epoch), changed, token)
+    store.commit(checkpoint(epoch), changed, token)
     store.settle("bench", "all", epoch, token)
     store.prune("bench", "all", 5)
 
@@ -177,12 +177,12 @@ def _opened(name: str, **config: str) -> Store:
     return store
 
 
-def _checkpoint(epoch: int, splits: int = 3) -> Checkpoint:
+def checkpoint(epoch: int, splits: int = 3) -> Checkpoint:
     listed = [SplitState(f"part-{number:05d}", "active", {"byte": epoch * 1000 + number}) for number in range(splits)]
     return Checkpoint("bench", "all", "one", epoch, splits={"read": listed})
 
 
-def _change(number: int, epoch: int) -> StateChange:
+def change(number: int, epoch: int) -> StateChange:
     """A key as a step by key makes one, the value as wide as a count and a time."""
     return StateChange("step", "seen", number % 256, b'["device-%08d"]' % (number * 7919 % KEYS), b'{"n": %d}' % epoch)
 

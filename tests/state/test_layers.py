@@ -19,7 +19,7 @@ from dataflare.context import Context
 from dataflare.errors import StateError
 from dataflare.store import Store
 from dataflare_state.memory import Memory
-from dataflare_state.pages import due
+from dataflare_state.pages import Page, due, tier
 
 from .conftest import LAYERS, change, checkpoint, held, host, letter, open_store
 
@@ -199,18 +199,27 @@ def test_pages_hold_what_the_keys_last_were(changed: list[dict[str, str | None]]
         assert then == kept[info.epoch]
 
 
-@given(st.integers(0, 2000))
-def test_merging_keeps_few_pages_and_rewrites_a_key_once_a_level(count: int) -> None:
-    levels: list[int] = []
-    written = 0
-    for _ in range(count):
-        levels.append(0)
-        start, level = due(levels)
-        if level:
-            written += sum(8 ** (level - 1) for _ in levels[start:])
-            levels[start:] = [level]
-    assert levels == sorted(levels, reverse=True)
-    assert len(levels) <= 8 * 5
+@given(st.lists(st.sampled_from([1, 10, 30_000, 200_000]), max_size=300))
+def test_merging_keeps_few_pages_and_little_that_is_of_no_use(sizes: list[int]) -> None:
+    run: list[Page] = []
+    for rows in sizes:
+        run.append(Page("s", "n", "1-0", tier(rows), "", rows))
+        start = due(run)
+        merged = sum(page.rows for page in run[start:])
+        run[start:] = [Page("s", "n", "1-0", tier(merged), "", merged)]
+        assert len(run) <= 64
+        assert sum(page.rows for page in run[1:]) <= max(run[0].rows, sum(page.rows for page in run[-8:]))
+
+
+def test_a_key_is_rewritten_once_a_level() -> None:
+    run, written = [Page("s", "n", "0-0", tier(10_000_000), "", 10_000_000)], 0
+    for _ in range(512):
+        run.append(Page("s", "n", "1-0", tier(10_000), "", 10_000))
+        start = due(run)
+        merged = sum(page.rows for page in run[start:])
+        written += merged
+        run[start:] = [Page("s", "n", "1-0", max(tier(merged), *(page.level for page in run[start:])), "", merged)]
+    assert written <= 512 * 10_000 * 4
 
 
 def test_many_letters_and_their_filters(tmp_path: Path) -> None:

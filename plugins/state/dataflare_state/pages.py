@@ -17,6 +17,10 @@ from dataflare_state import pieces
 
 FAN = 8
 """This many pages of a level become one of the next."""
+SMALL = 1 << 14
+"""Rows of a page of the lowest level."""
+MANY = 64
+"""More pages than this become one, whatever their sizes."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Page:
     id: str
     level: int
     digest: str
+    rows: int = 0
     gone: int = 0
 
     @property
@@ -82,22 +87,23 @@ def next_book(
     by_state: dict[tuple[str, str], list[StateChange]] = {}
     for change in changed:
         by_state.setdefault((change.step, change.name), []).append(change)
-    for step, name in by_state:
-        content = pieces.keys_piece(by_state[step, name])
-        fresh: dict[str, bytes] = {}
-        page, fresh["0"] = seal(Page(step, name, f"{epoch}-0", 0, ""), content)
-        run = [*book.of(step, name), page]
-        start, level = due([each.level for each in run])
-        if level:
-            merging, older = run[start:], run[:start]
-            merged = pieces.merged_keys([*read(merging[:-1]), content], time.time(), bottom=start == 0)
-            fresh.clear()
-            made.gone += [replace(each, gone=epoch) for each in merging[:-1]]
-            run = older
-            if merged is not None:
-                page, fresh["1"] = seal(Page(step, name, f"{epoch}-1", level, ""), merged)
-                run = [*older, page]
-        below += [StateChange(step, page.below, 0, page.id.encode(), data) for data in fresh.values()]
+    for (step, name), changes in by_state.items():
+        content = pieces.keys_piece(changes)
+        fresh = Page(step, name, f"{epoch}-0", tier(len(changes)), "", len(changes))
+        run = book.of(step, name)
+        start = due([*run, fresh])
+        merging, run = run[start:], run[:start]
+        made.gone += [replace(page, gone=epoch) for page in merging]
+        merged: bytes | None = content
+        if merging:
+            merged = pieces.merged_keys([*read(merging), content], time.time(), bottom=start == 0)
+            count = 0 if merged is None else pieces.count_of(merged)
+            level = max(tier(count), *(page.level for page in merging)) if start else tier(count)
+            fresh = replace(fresh, level=level, rows=count)
+        if merged is not None:
+            page, data = seal(fresh, merged)
+            run = [*run, page]
+            below.append(StateChange(step, page.below, 0, page.id.encode(), data))
         made.pages = [each for each in made.pages if (each.step, each.name) != (step, name)] + run
     dead = [page for page in book.gone if page.gone <= oldest]
     below += [StateChange(page.step, page.below, 0, page.id.encode(), None) for page in dead]
@@ -113,19 +119,35 @@ def rewritten(book: Book, epoch: int, seal: Seal, read: Read) -> tuple[Book, lis
         run = book.of(step, name)
         content = pieces.merged_keys(read(run), time.time(), bottom=True)
         if content is not None:
-            page, data = seal(Page(step, name, f"{epoch}-0", max(page.level for page in run) or 1, ""), content)
+            rows = pieces.count_of(content)
+            page, data = seal(Page(step, name, f"{epoch}-0", tier(rows), "", rows), content)
             made.pages.append(page)
             below.append(StateChange(step, page.below, 0, page.id.encode(), data))
     return made, below
 
 
-def due(levels: Sequence[int]) -> tuple[int, int]:
-    """Where the pages to merge begin (they go to the end) and the level of the result; 0: nothing is to be merged."""
-    start, level = len(levels), 0
+def tier(rows: int) -> int:
+    """The level of a page of so many rows: one more for eight times as many."""
+    level = 0
+    while rows > SMALL * FAN**level:
+        level += 1
+    return level
+
+
+def due(run: Sequence[Page]) -> int:
+    """Where the pages of a state begin that are to become one with the last, which is new; its own place: none are.
+
+    Eight at the end of one size become one, so a key is rewritten once a level. All become one where the others hold
+    as many rows as the first: then half of what is read at a start would be of no use.
+    """
+    last = len(run) - 1
+    if len(run) >= FAN and (sum(page.rows for page in run[1:]) >= run[0].rows or len(run) > MANY):
+        return 0
+    start, level = last, run[-1].level
     while True:
-        run = 0
-        while start > run and levels[start - run - 1] == level:
-            run += 1
-        if run + (level > 0) < FAN:
-            return start, level
-        start, level = start - run, level + 1
+        begin = start
+        while begin > 1 and run[begin - 1].level == level:
+            begin -= 1
+        if start - begin + 1 < FAN:
+            return start
+        start, level = begin, level + 1

@@ -77,6 +77,11 @@ def merged_keys(contents: list[bytes], now: float, *, bottom: bool) -> bytes | N
     return _written(table) if len(table) else None
 
 
+def count_of(content: bytes) -> int:
+    """The number of rows of a piece."""
+    return len(_read(content))
+
+
 def letters_piece(letters: Iterable[Letter]) -> bytes:
     """Letters as Arrow IPC."""
     import pyarrow as pa
