@@ -2,46 +2,36 @@
 
 ``FOLDER/.dataflare/run/NAME.sock`` beside the flow file, mode 0600, only for the same user. Frames have one JSON value:
 the runner greets with ``hello`` (protocol, flow, pid), answers each command, and says ``ended`` before it goes.
-A lock beside the socket says who runs the flow on this machine; the kernel frees it with the process. A holder that
-does not answer (a frozen process) keeps nobody out: whether it still owns the flow, the lease in the store says.
+``dataflare_host.control_server`` is its other end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import socket
 import stat
 import struct
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO
 
-from dataflare.errors import ConfigError, DataflareError, Failed, Problem, StateError, problem_of
+from dataflare.errors import ConfigError, DataflareError, Failed, Problem
 from dataflare.guest.frames import Frame, broken
 
 PROTOCOL = 1
 MAX_PATH = 100
-MAX_CONNECTIONS = 32
 ANSWER_TIMEOUT = 30.0
-GREETS_WITHIN = 1.0
-LOOK_EVERY = 0.1
 Json = Any
-_log = logging.getLogger("dataflare.control")
-CommandHandler = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
 def flows_in(folder: Path) -> list[dict[str, Any]]:
     """The greetings (``flow``, ``pid``, ``started``, ``digest``) of all flows of a folder that run now."""
     found = []
-    for lock in sorted(_run_folder(folder).glob("*.lock")):
+    for lock in sorted(run_folder(folder).glob("*.lock")):
         with suppress(DataflareError), connected(folder, lock.stem) as line:
             found.append(line.hello)
     return found
@@ -53,8 +43,8 @@ def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) ->
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, sock.makefile("rb") as stream:
         sock.settimeout(greets_within)
         try:
-            sock.connect(str(_socket_path(folder, name)))
-            if not _same_user(sock):
+            sock.connect(str(socket_path(folder, name)))
+            if not same_user(sock):
                 raise ConnectionRefusedError("the socket belongs to another user")
             line = Line(sock, stream)
             sock.settimeout(ANSWER_TIMEOUT)
@@ -62,7 +52,7 @@ def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) ->
             raise ConfigError.of(
                 "run.not_running",
                 f"the flow `{name}` does not run here",
-                cause=f"nobody answers at {_socket_path(folder, name)}: {error}",
+                cause=f"nobody answers at {socket_path(folder, name)}: {error}",
                 fix="start it with `dataflare run`",
             ) from error
         yield line
@@ -73,7 +63,7 @@ class Line:
 
     def __init__(self, sock: socket.socket, stream: BinaryIO) -> None:
         self._sock, self._stream = sock, stream
-        self.hello, _ = _receive(stream)
+        self.hello, _ = receive(stream)
         if self.hello.get("protocol") != PROTOCOL:
             raise Failed.of(
                 "run.protocol",
@@ -84,8 +74,8 @@ class Line:
     def ask(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Send a command and wait for its answer. Raises Failed ``run.no_answer`` where none comes."""
         try:
-            _send(self._sock, {"op": command}, dict(args))
-            header, answer = _receive(self._stream)
+            send(self._sock, {"op": command}, dict(args))
+            header, answer = receive(self._stream)
         except (OSError, EOFError, Failed) as error:
             raise Failed.of("run.no_answer", f"the runner did not answer `{command}`: {error}") from error
         if header.get("op") != "answer":
@@ -98,143 +88,22 @@ class Line:
         """Wait until the flow ended; its outcome, empty if it died. Raises TimeoutError."""
         self._sock.settimeout(timeout)
         try:
-            header, outcome = _receive(self._stream)
+            header, outcome = receive(self._stream)
             while header.get("op") != "ended":
-                header, outcome = _receive(self._stream)
+                header, outcome = receive(self._stream)
             return dict(outcome or {})
         except (EOFError, ConnectionError, Failed):
             return {}
 
 
-class Server:
-    """Listens for a runner's commands while its ``with`` block runs.
-
-    ``handler(name, args)`` answers a command, from any thread. Raises StateError ``run.already_running``
-    where another process of this machine runs the flow and answers. One that is silent is replaced here as soon as the
-    flow runs, which is when its lease was taken over. Where the folder cannot be written there is no socket
-    (``path`` is None) and the flow runs all the same.
-    """
-
-    def __init__(self, folder: Path, name: str, handler: CommandHandler, about: Mapping[str, Any]) -> None:
-        self.folder, self.name, self.handler = folder, name, handler
-        self.hello = {
-            "op": "hello",
-            "protocol": PROTOCOL,
-            "flow": name,
-            "pid": os.getpid(),
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **about,
-        }
-        self.path: Path | None = None
-        self._lock: IO[str] | None = None
-        self._listener: socket.socket | None = None
-        self._lines: dict[socket.socket, threading.Lock] = {}
-        self._outcome: dict[str, Any] = {}
-        self._over = threading.Event()
-        self._turn = threading.Lock()
-
-    def __enter__(self) -> Server:
-        if not self._begin(replace=False):
-            threading.Thread(target=self._replace_silent, name="control-wait", daemon=True).start()
-        return self
-
-    def _begin(self, *, replace: bool) -> bool:
-        """Take the lock and listen; False where a silent process holds it, which only ``replace`` overrules."""
-        try:
-            self._lock = _take_lock(self.folder, self.name, replace=replace)
-            if self._lock is None:
-                return False
-            self.path = _socket_path(self.folder, self.name, make=True)
-            self.path.unlink(missing_ok=True)
-            self._listener = _listen(self.path)
-        except OSError as error:
-            _log.warning("the flow `%s` runs without a control socket: %s", self.name, error)
-            self._release()
-            return True
-        except BaseException:
-            self._release()
-            raise
-        threading.Thread(target=self._accept, name="control", daemon=True).start()
-        return True
-
-    def _replace_silent(self) -> None:
-        while not self._over.wait(LOOK_EVERY):
-            with suppress(DataflareError):
-                if self.handler("status", {}).get("state") == "running":
-                    with self._turn:
-                        if not self._over.is_set():
-                            self._begin(replace=True)
-                    return
-
-    def ended(self, outcome: Mapping[str, Any]) -> None:
-        """What is told to everybody who listens when the flow is over."""
-        self._outcome = dict(outcome)
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        with self._turn:
-            self._release()
-        for line, guard in list(self._lines.items()):
-            with suppress(OSError):
-                line.settimeout(1.0)
-                with guard:
-                    _send(line, {"op": "ended"}, self._outcome)
-            _hang_up(line)
-
-    def _release(self) -> None:
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            _hang_up(listener)
-        if self.path is not None:
-            with suppress(OSError):
-                if _is_at(self._lock, _lock_path(self.folder, self.name)):
-                    self.path.unlink(missing_ok=True)
-            self.path = None
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _accept(self) -> None:
-        while (listener := self._listener) is not None:
-            try:
-                line, _ = listener.accept()
-            except OSError:
-                return
-            if len(self._lines) >= MAX_CONNECTIONS or not _same_user(line):
-                line.close()
-                continue
-            self._lines[line] = threading.Lock()
-            threading.Thread(target=self._serve, args=(line,), name="control-line", daemon=True).start()
-
-    def _serve(self, line: socket.socket) -> None:
-        guard = self._lines[line]
-        try:
-            with line, line.makefile("rb") as stream, suppress(OSError, EOFError, DataflareError):
-                with guard:
-                    _send(line, self.hello)
-                while True:
-                    header, args = _receive(stream)
-                    answer = self._answer(str(header.get("op")), args)
-                    with guard:
-                        _send(line, *answer)
-        finally:
-            self._lines.pop(line, None)
-
-    def _answer(self, name: str, args: Json) -> tuple[dict[str, Any], Json]:
-        try:
-            return {"op": "answer", "ok": True}, self.handler(name, dict(args or {}))
-        except DataflareError as error:
-            return {"op": "answer", "ok": False}, [problem.as_json() for problem in error.problems]
-        except Exception as error:
-            return {"op": "answer", "ok": False}, [problem_of(error).as_json()]
-
-
-def _send(sock: socket.socket, header: dict[str, Any], value: Json = None) -> None:
+def send(sock: socket.socket, header: dict[str, Any], value: Json = None) -> None:
+    """Send a frame: its header, and one JSON value."""
     part = None if value is None else json.dumps(value, ensure_ascii=False, default=str).encode()
     sock.sendall(Frame(header, () if part is None else (part,)).pack())
 
 
-def _receive(stream: BinaryIO) -> tuple[dict[str, Any], Json]:
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], Json]:
+    """The next frame's header and value. Raises EOFError at the end, Failed ``guest.frame`` for rubbish."""
     frame = Frame.read(stream)
     if frame is None:
         raise EOFError("the other side hung up")
@@ -251,15 +120,14 @@ def _error_of(answer: Json) -> DataflareError:
     return kind(*problems)
 
 
-# --- places and rights -------------------------------------------------------------------------
-
-
-def _run_folder(folder: Path) -> Path:
+def run_folder(folder: Path) -> Path:
+    """Where the sockets and locks of a folder's flows are."""
     return folder / ".dataflare" / "run"
 
 
-def _socket_path(folder: Path, name: str, *, make: bool = False) -> Path:
-    path = _run_folder(folder) / f"{name}.sock"
+def socket_path(folder: Path, name: str, *, make: bool = False) -> Path:
+    """The socket of a folder's flow; where its folder is too deep for one, elsewhere (``make``: note where)."""
+    path = run_folder(folder) / f"{name}.sock"
     if len(os.fsencode(path)) <= MAX_PATH:
         return path
     pointer = path.with_suffix(".path")
@@ -281,83 +149,9 @@ def _private_folder() -> Path:
     return folder
 
 
-def _lock_path(folder: Path, name: str) -> Path:
-    return _run_folder(folder) / f"{name}.lock"
-
-
-def _take_lock(folder: Path, name: str, *, replace: bool) -> IO[str] | None:
-    """The lock; None where its holder is silent. ``replace``: put a new lock in the place of that one."""
-    import fcntl
-
-    path = _lock_path(folder, name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _opened(path)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = lock.read().strip() or "unknown"
-        lock.close()
-        if not replace:
-            if not _greets(folder, name):
-                return None
-            raise StateError.of(
-                "run.already_running",
-                f"the flow `{name}` runs already, as process {owner}",
-                file=str(path),
-                fix="look with `dataflare flow status`, end it with `dataflare flow stop`",
-            ) from None
-        aside = path.with_suffix(f".{os.getpid()}")
-        lock = _opened(aside)
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        aside.replace(path)
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return lock
-
-
-def _opened(path: Path) -> IO[str]:
-    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+", encoding="utf-8")
-
-
-def _greets(folder: Path, name: str) -> bool:
-    """Does the runner of this flow say hello? One that is starting gets some time for it, a frozen one never does."""
-    until = time.monotonic() + GREETS_WITHIN
-    while (left := until - time.monotonic()) > 0:
-        with suppress(DataflareError), connected(folder, name, greets_within=left):
-            return True
-        time.sleep(LOOK_EVERY / 10)
-    return False
-
-
-def _is_at(lock: IO[str] | None, path: Path) -> bool:
-    """Is this lock still the one of that name?"""
-    try:
-        return lock is not None and os.path.samestat(os.fstat(lock.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _listen(path: Path) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(str(path))
-        path.chmod(0o600)
-        listener.listen(MAX_CONNECTIONS)
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
-def _same_user(sock: socket.socket) -> bool:
+def same_user(sock: socket.socket) -> bool:
+    """Is the other side of this user, or root's?"""
     if not hasattr(socket, "SO_PEERCRED"):
         return True  # the folder and the socket are closed to others by their modes
     _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return uid in (os.getuid(), 0)
-
-
-def _hang_up(sock: socket.socket) -> None:
-    with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
-    sock.close()

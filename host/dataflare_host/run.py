@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from dataflare.errors import DataflareError, Problem
-from dataflare_host.control import Server
+from dataflare_host.control_server import Server
 from dataflare_host.kinds import Mode, Outcome
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def broken_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(json: bool) -> None:
         raise RuntimeError("the roof fell in")
 
-    monkeypatch.setattr(contributed, "command", lambda name: broken)
+    monkeypatch.setattr(contributed, "click_command", lambda component: broken)
 
 
 def test_what_nobody_expected_is_one_line_and_a_file(say: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ import pytest
 from dataflare.errors import ConfigError, Failed, StateError
 from dataflare.guest.frames import Frame
 from dataflare_host import Host, control
+from dataflare_host.control_server import MAX_CONNECTIONS, Server
 
 FLOW = "version: 1\nname: demo\nsources: {a: {uses: std/generate}}\nsinks: {b: {uses: std/count, from: a}}\n"
 
@@ -40,8 +41,8 @@ def send(flow: Path, name: str, args: dict[str, Any] | None = None) -> dict[str,
         return line.ask(name, args or {})
 
 
-def server(flow: Path, handler=echo) -> control.Server:
-    return control.Server(flow.parent, "demo", handler, {"digest": "d"})
+def server(flow: Path, handler=echo) -> Server:
+    return Server(flow.parent, "demo", handler, {"digest": "d"})
 
 
 def test_a_command_and_its_answer(flow: Path) -> None:
@@ -148,7 +149,7 @@ def test_a_flow_file_broken_while_it_runs_can_still_be_stopped(flow: Path) -> No
 
 
 def test_of_several_flows_a_broken_file_means_none(flow: Path) -> None:
-    other = control.Server(flow.parent, "other", echo, {})
+    other = Server(flow.parent, "other", echo, {})
     flow.write_text("version: [")
     with server(flow), other, Host.start() as host, pytest.raises(ConfigError) as caught:
         host.command(str(flow), "stop", {})
@@ -201,7 +202,7 @@ def test_a_runner_killed_in_the_middle_of_its_answer_did_not_answer(flow: Path) 
 
 def test_too_many_lines_are_turned_away(flow: Path) -> None:
     with server(flow) as listening:
-        lines = [socket.socket(socket.AF_UNIX) for _ in range(control.MAX_CONNECTIONS + 1)]
+        lines = [socket.socket(socket.AF_UNIX) for _ in range(MAX_CONNECTIONS + 1)]
         for line in lines:
             line.settimeout(10)
             line.connect(str(listening.path))
@@ -213,7 +214,7 @@ def test_too_many_lines_are_turned_away(flow: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_costs_only_the_socket(tmp_path: Path) -> None:
     (tmp_path / ".dataflare").write_text("a file where a folder should be")
-    with control.Server(tmp_path, "demo", echo, {}) as listening:
+    with Server(tmp_path, "demo", echo, {}) as listening:
         assert listening.path is None
 
 
@@ -221,7 +222,7 @@ def holder(flow: Path) -> subprocess.Popen[bytes]:
     """Another process that runs the flow, as far as the socket goes; ready when this returns."""
     code = f"""
 import time, pathlib, sys
-from dataflare_host.control import Server
+from dataflare_host.control_server import Server
 with Server(pathlib.Path({json.dumps(str(flow.parent))}), "demo", lambda name, args: {{}}, {{}}):
     print("ready", flush=True)
     sys.stdin.read()

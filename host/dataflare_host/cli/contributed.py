@@ -1,58 +1,26 @@
-"""Commands that plugins add: known by the manifests, imported when used."""
+"""From a command component to what click runs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from dataflare.errors import ConfigError, DataflareError
 from dataflare_host.cli.calling import call, split_config
 from dataflare_host.cli.errors import FAILED
 from dataflare_host.cli.output import json_option, show
-from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare.component import Command, Component
-    from dataflare_host.registry import Entry
 
 
-@cache
-def _entries() -> Mapping[str, list[Entry]]:
-    found: dict[str, list[Entry]] = {}
-    try:
-        for entry in the_host().table().entries("command", loading=False):
-            found.setdefault(entry.name, []).append(entry)
-    except DataflareError:
-        # A broken plugin set must not take the commands away that would say what is broken.
-        return {}
-    return found
-
-
-def summaries() -> dict[str, str]:
-    """Every contributed command with its help line."""
-    return {name: entries[0].summary for name, entries in _entries().items()}
-
-
-def command(name: str) -> click.Command | None:
-    """The contributed command of this name (``group.name``); its input and its settings are its options.
-
-    Raises ConfigError ``plugin.command_conflict`` where several plugins have one of that name: none of them wins.
-    """
-    entries = _entries().get(name, [])
-    if len(entries) > 1:
-        who = " and ".join(f"`{entry.plugin}`" for entry in entries)
-        fix = "uninstall all but one of them"
-        raise ConfigError.of("plugin.command_conflict", f"{who} both have a command `{name}`", fix=fix)
-    if not entries:
-        return None
-    component = cast("type[Command]", entries[0].load())
+def click_command(component: type[Command]) -> click.Command:
+    """A contributed command as click has it: its own line, or one whose options are its input and its settings."""
     if component.line is not None:
         return cast(click.Command, component.line)
     made = click.Command(
-        name.rpartition(".")[2],
+        component.spec.name.rpartition(".")[2],
         params=_all_parameters(component),
         help=component.spec.doc,
         callback=lambda as_json, **given: _call(component, given, as_json),
@@ -70,9 +38,9 @@ def _all_parameters(component: type[Component]) -> list[click.Parameter]:
     return [*_parameters(input_schema(component), arguments=True), *_parameters(json_schema(component))]
 
 
-def _call(command: type[Component], given: dict[str, Any], as_json: bool) -> int:
+def _call(command: type[Command], given: dict[str, Any], as_json: bool) -> int:
     config, given = split_config(command, given)
-    made = cast("Command", command(**config))
+    made = command(**config)
     answer = call(made, given)
     text = None if as_json else made.show(answer)
     if text is None:

@@ -1,15 +1,20 @@
-"""The tree of commands: each is imported when it is used, and its help line is known without."""
+"""The tree of the plugins' commands: known by the manifests; each is imported when it is used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from dataflare_host.cli.process import starting
+from dataflare.errors import ConfigError
+from dataflare_host.cli.process import starting, the_host
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from dataflare.component import Command
+    from dataflare_host.registry import Entry
 
 
 class LazyGroup(click.Group):
@@ -24,15 +29,23 @@ class LazyGroup(click.Group):
         return [name for name, _ in self._summaries()]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """The command of this name, imported now."""
+        """The command of this name, imported now; of several plugins that have one, none wins.
+
+        Raises ConfigError ``plugin.command_conflict``.
+        """
         whole = f"{self.prefix}{name}"
         group = LazyGroup(f"{whole}.", name=name)
         if members := group.list_commands(ctx):
             group.help = _group_help(members)
             return group
+        entries = _commands().get(whole, ())
+        if len(entries) > 1:
+            who = " and ".join(f"`{entry.plugin}`" for entry in entries)
+            fix = "uninstall all but one of them"
+            raise ConfigError.of("plugin.command_conflict", f"{who} both have a command `{whole}`", fix=fix)
         from dataflare_host.cli import contributed
 
-        return contributed.command(whole)
+        return contributed.click_command(cast("type[Command]", entries[0].load())) if entries else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The help lines, without importing a command."""
@@ -62,17 +75,23 @@ class LazyGroup(click.Group):
 
     def _summaries(self) -> list[tuple[str, str]]:
         """The commands of this group, and the groups in it, with their help lines."""
-        from dataflare_host.cli import contributed
-
         found: dict[str, str] = {}
         groups: dict[str, list[str]] = {}
-        for name, text in contributed.summaries().items():
+        for name, entries in _commands().items():
             head, dot, rest = name.removeprefix(self.prefix).partition(".")
             if name.startswith(self.prefix) and dot:
                 groups.setdefault(head, []).append(rest)
             elif name.startswith(self.prefix):
-                found[head] = text
+                found[head] = entries[0].summary
         return sorted(({name: _group_help(members) for name, members in groups.items()} | found).items())
+
+
+@cache
+def _commands() -> dict[str, list[Entry]]:
+    found: dict[str, list[Entry]] = {}
+    for entry in the_host().table().entries("command", loading=False):
+        found.setdefault(entry.name, []).append(entry)
+    return found
 
 
 def _group_help(members: list[str]) -> str:
