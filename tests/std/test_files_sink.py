@@ -384,11 +384,12 @@ def test_what_a_sync_beside_the_writing_found_is_told_when_the_epoch_is_prepared
     driver.close()
 
 
-def test_a_device_that_is_full_refuses_rows(tmp_path: Path) -> None:
+@pytest.mark.parametrize("count", [1, 1000])
+def test_a_device_that_is_full_refuses_rows(tmp_path: Path, count: int) -> None:
     (tmp_path / "full").symlink_to("/dev/full")
     stage = Staged(tmp_path / "x", "jsonl")
     stage._file.close()
     with (tmp_path / "full").open("wb", buffering=0) as stage._file, pytest.raises(DataflareError) as error:
-        stage.write(Batch.of(rows(1)).arrow)
+        stage.write(Batch.of(rows(*range(count))).arrow)
     stage.drop()
     assert error.value.code == "files.disk_full"

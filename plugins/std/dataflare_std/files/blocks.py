@@ -50,7 +50,7 @@ class Room:
     def of(self, size: int) -> bytearray:
         """At least so many bytes; what was there before is lost."""
         if len(self._held) < size:
-            self._held = bytearray(size)
+            self._held = bytearray(size + size // 8 + TAIL)  # so that it does for the last block of a range, too
         return self._held
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from dataflare.errors import Failed
 from dataflare_std.files import text_out
 
 if TYPE_CHECKING:
+    import polars
     import pyarrow as pa
 
 GROUP_ROWS = 122_880
@@ -35,6 +37,12 @@ def write_failed(error: OSError, path: Path) -> Failed:
         cause=str(error),
         fix="give this user the right to write there, or correct `path`",
     )
+
+
+def _numbered(error: OSError) -> OSError:
+    """The error with its number, which Polars tells in its text only."""
+    found = re.search(r"os error (\d+)", str(error)) if error.errno is None else None
+    return error if found is None else OSError(int(found[1]), os.strerror(int(found[1])))
 
 
 def sync_folder(folder: Path) -> None:
@@ -108,6 +116,8 @@ class Staged:
             self._add_group(rows)
         elif self._form == "csv":
             self.append(text_out.csv_rows(rows, self._delimiter))
+        elif (frame := text_out.json_frame(rows)) is not None:
+            self._write_frame(frame)
         else:
             self.append(text_out.json_lines(rows))
         self.rows += rows.num_rows
@@ -145,6 +155,16 @@ class Staged:
         self._durable.wait()
         self._file.close()
         self.path.unlink(missing_ok=True)
+
+    def _write_frame(self, frame: polars.DataFrame) -> None:
+        """Let Polars write the lines: it writes to the file itself, while bytes would be copied twice on their way."""
+        try:
+            frame.write_ndjson(self._file)
+            end = self._file.tell()
+        except OSError as error:
+            raise write_failed(_numbered(error), self.path) from error
+        self._durable.wrote(end - self.bytes)
+        self.bytes = end
 
     def _add_group(self, rows: pa.RecordBatch) -> None:
         self._groups.append(rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dataflare_std.files.parsing import list_of
 
 if TYPE_CHECKING:
+    import polars
     import pyarrow as pa
 
 _FEW = 100
@@ -18,18 +19,27 @@ _FRACTION = r"(\.\d*?[1-9])0+(Z?)$|\.0+(Z?)$"
 
 def json_lines(rows: pa.RecordBatch) -> bytes:
     """One object a line, in the JSON forms of ``dataflare.json_rows``, but whole numbers as numbers however large."""
-    plain = [as_plain(column) for column in rows.columns]
-    names = rows.schema.names
-    if not names:
+    if not rows.schema.names:
         return b"{}\n" * int(rows.num_rows)
-    if rows.num_rows <= _FEW or not all(map(_polars_writes, plain)):
-        return _in_python(names, plain)
+    frame = json_frame(rows)
+    if frame is None:
+        return _in_python(rows.schema.names, [as_plain(column) for column in rows.columns])
+    out = io.BytesIO()
+    frame.write_ndjson(out)
+    return out.getvalue()
+
+
+def json_frame(rows: pa.RecordBatch) -> polars.DataFrame | None:
+    """The frame whose ``write_ndjson`` gives the JSON lines of these rows; None where Polars writes them otherwise."""
+    if rows.num_rows <= _FEW or not rows.schema.names:
+        return None
+    plain = [as_plain(column) for column in rows.columns]
+    if not all(map(_polars_writes, plain)):
+        return None
     import polars
     import pyarrow as pa
 
-    out = io.BytesIO()
-    polars.DataFrame(pa.RecordBatch.from_arrays(plain, names=names)).write_ndjson(out)
-    return out.getvalue()
+    return polars.DataFrame(pa.RecordBatch.from_arrays(plain, names=rows.schema.names))
 
 
 def csv_rows(rows: pa.RecordBatch, delimiter: str) -> bytes:
