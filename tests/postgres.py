@@ -62,6 +62,10 @@ class Postgres:
             return self.create(name)
         return self.dsn(name)
 
+    def owner(self) -> str | None:
+        """The user that the server runs as, where it is another one than ours."""
+        return self._as
+
     def close(self) -> None:
         """Stop the server, if it runs, and remove its folder."""
         if (self._data / "postmaster.pid").exists():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, TypeVar
 
@@ -13,6 +15,12 @@ FORMAT = 1
 MAIN = "out"
 """The name of a step's main output: ``from: step`` means ``step.out``."""
 Exchange = Literal["forward", "key", "all"]
+
+
+ADDRESSES = ("uri", "url", "dsn", "address")
+"""Words of a configuration whose values may hold a password."""
+_IN_URI = re.compile(r"(?<=://)([^/@:]*):[^/]*@")
+_IN_PAIRS = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -127,6 +135,11 @@ class Plan:
     format: int = FORMAT
     digest: str = ""
 
+    def shown(self) -> dict[str, Any]:
+        """The plan as JSON for people to see: addresses without their passwords."""
+        told: dict[str, Any] = _shown(self.as_json())
+        return told
+
     def as_json(self) -> dict[str, Json]:
         """The plan as a JSON object."""
         return asdict(self)
@@ -161,3 +174,16 @@ def _of_json(made: type[T], value: dict[str, Json]) -> T:
     """A dataclass from its JSON object, whose lists are tuples where the dataclass has tuples."""
     tuples = {each.name for each in fields(made) if str(each.type).startswith("tuple")}  # type: ignore[arg-type]
     return made(**{key: tuple(item) if key in tuples and item is not None else item for key, item in value.items()})
+
+
+def without_password(address: str) -> str:
+    """An address that can be shown."""
+    return _IN_PAIRS.sub(r"\1***", _IN_URI.sub(r"\1:***@", address))
+
+
+def _shown(value: Any, word: str = "") -> Any:
+    if isinstance(value, Mapping):
+        return {key: _shown(item, key) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return without_password(value) if word in ADDRESSES and isinstance(value, str) else value

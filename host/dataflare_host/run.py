@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import threading
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dataflare.errors import DataflareError, Problem
 from dataflare_host.control_server import Server
 from dataflare_host.kinds import Mode, Outcome
+from dataflare_host.plan import ADDRESSES, without_password
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -164,8 +164,8 @@ def place_of(plan: Plan, config: Mapping[str, Any]) -> str | None:
     """The path or address that a configuration names, without a password."""
     if isinstance(path := config.get("path"), str):
         return str(Path(plan.base) / path)
-    for word in ("uri", "url", "dsn", "address"):
+    for word in ADDRESSES:
         if isinstance(address := config.get(word), str):
-            shown = re.sub(r"(?<=://)([^/@:]*):[^/@]*@", r"\1:***@", address)
+            shown = without_password(address)
             return f"{shown} ({config['table']})" if isinstance(config.get("table"), str) else shown
     return None

@@ -199,6 +199,8 @@ def test_the_json_of_an_outcome_has_what_scripts_read(plan: Plan) -> None:
     [
         ({"path": "/abs/x"}, "/abs/x"),
         ({"uri": "postgresql://me:hush@db/x", "table": "t"}, "postgresql://me:***@db/x (t)"),
+        ({"dsn": "postgresql://me:hu@sh@db/x?password=hush&port=1"}, "postgresql://me:***@db/x?password=***&port=1"),
+        ({"dsn": "host=db password = 'hush hush' dbname=x"}, "host=db password = *** dbname=x"),
         ({"url": "https://h/x"}, "https://h/x"),
         ({"rows": 1}, None),
     ],

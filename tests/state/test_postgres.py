@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,10 +24,12 @@ from dataflare.checkpoint import Changes
 from dataflare.config import dump
 from dataflare.context import Context
 from dataflare.errors import DataflareError, Fenced, StateError
+from dataflare_host.cli import main
 from dataflare_state.postgres import Postgres
 
 from .conftest import change, checkpoint, held, letter
 from .proxy import Proxy
+from .small_disk import small_disk
 
 FLOW = """
 version: 1
@@ -111,6 +114,17 @@ def test_a_flow_keeps_its_state_there_by_a_secret_address(postgres: str, tmp_pat
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2000
     assert json.loads(dataflare("run", "flow.yaml", "--json").splitlines()[-1])["nothing_new"]
     assert "${secret:dsn}" in dataflare("run", "flow.yaml", "--plan-only")
+
+
+def test_no_command_shows_the_password_of_an_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "flow.yaml").write_text(FLOW.replace("${secret:dsn}", f"postgresql://me:hunter2@/db?host={tmp_path}"))
+    for words in (["run", "--plan-only"], ["run", "--json"], ["plan"], ["plan", "--json"], ["explain", "--json"],
+                  ["state", "inspect", "--json"]):  # fmt: skip
+        where = 2 if words[0] == "state" else 1
+        main([*words[:where], str(tmp_path / "flow.yaml"), *words[where:]])
+    told = capsys.readouterr()
+    assert "me@" in told.err + told.out
+    assert "hunter2" not in told.err + told.out
 
 
 # --- connections that are lost --------------------------------------------------------------------------------------
@@ -262,6 +276,52 @@ def test_a_locked_table_and_a_slow_statement_are_told(postgres: str, opened: Ope
         assert held(store) == {str(key): "0" for key in range(10)}
     patient.commit(checkpoint(1), given(1), 1)
     hasty.settle("f", "r", 1, 1)
+
+
+def test_a_server_whose_disk_is_full_is_told(postgres_server: pg.Postgres, opened: Opener) -> None:
+    name, everywhere = pg.fresh_name(), postgres_server.dsn()
+    with small_disk(32_000_000) as folder:
+        store = opened(_on_small_disk(postgres_server, folder, name))
+        store.lease("f", "r", "o", 0)
+        store.commit(checkpoint(0), given(0), 1)
+        if not folder.is_mount():  # then the server says so without being on one
+            direct(postgres_server.dsn(name), FULL)
+        epoch, code = 0, ""
+        while not code and epoch < 40:
+            epoch += 1
+            large = Changes([change("0", str(epoch))], [letter(str(epoch), rows=os.urandom(2_000_000))])
+            try:
+                store.commit(checkpoint(epoch), large, 1)
+            except StateError as error:
+                code = error.code
+        assert code == "state.disk_full"
+        last = store.load("f", "r")
+        assert last is not None
+        assert last.epoch == epoch - 1
+        assert held(store)["0"] == str(epoch - 1)
+        store.close()
+        direct(everywhere, f"drop database {name} with (force)")
+        if folder.is_mount():
+            direct(everywhere, f"drop tablespace {name}")
+
+
+FULL = """
+create function no_room() returns trigger language plpgsql as
+    $$ begin raise exception 'no room' using errcode = '53100'; end $$;
+create trigger no_room before insert on dataflare.letter for each row execute function no_room()
+"""
+
+
+def _on_small_disk(server: pg.Postgres, folder: Path, name: str) -> str:
+    """The address of a database whose tables are in that folder, where that is a disk of its own."""
+    if not folder.is_mount():
+        return server.create(name)
+    place = folder / "tables"
+    place.mkdir()
+    if server.owner() is not None:
+        shutil.chown(place, server.owner())
+    direct(server.dsn(), f"create tablespace {name} location '{place}'", f"create database {name} tablespace {name}")
+    return server.dsn(name)
 
 
 # --- rights, other programs, damage ---------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from dataflare_state import database, mounts, records
 from dataflare_state.mounts import filesystem_of
 
 from .conftest import change, checkpoint, held, letter, open_store
+from .small_disk import small_disk
 
 DATABASE = Path(".dataflare/state.db")
 FOLDER = Path(".dataflare/state")
@@ -146,6 +147,37 @@ def test_a_folder_that_takes_no_more_leaves_the_old_state(
     assert held(store) == {"k": "2"}
     store.commit(checkpoint(3), Changes([change("k", "3")]), 1)
     assert held(open_store("file", tmp_path)) == {"k": "3"}
+
+
+def fill(store: Store, expected: str) -> None:
+    """Commit larger and larger epochs until there is no room; what was committed before still holds, and it goes on."""
+    epoch, code = 2, ""
+    while not code and epoch < 60:
+        epoch += 1
+        large = Changes([change(str(epoch), "1")], [letter(str(epoch), rows=os.urandom(10_000 * epoch))])
+        try:
+            store.commit(checkpoint(epoch), large, 1)
+        except StateError as error:
+            code = error.code
+    assert code == expected
+    assert held(store) == {"k": "2", **{str(done): "1" for done in range(3, epoch)}}
+    assert [found.code for found in store.letters("f")] == [str(done) for done in range(3, epoch)]
+    loaded = store.load("f", "r")
+    assert loaded
+    assert loaded.epoch == epoch - 1
+
+
+@pytest.mark.parametrize("kind", ["file", "sqlite"])
+@pytest.mark.parametrize("mounts", [True, False])
+def test_a_disk_that_fills_up_leaves_what_was_committed(kind: str, mounts: bool) -> None:
+    with small_disk(2_000_000 if mounts or kind == "sqlite" else 150_000, may_mount=mounts) as folder:
+        store = filled(kind, folder)
+        # SQLite does not tell a file that may not grow from another failure to write.
+        fill(store, "state.unreadable" if kind == "sqlite" and not folder.is_mount() else "state.disk_full")
+        store.close()
+        store = open_store(kind, folder)
+        assert store.load("f", "r")
+        store.close()
 
 
 @pytest.mark.parametrize("what", ["body = replace(body, 'part', 'trap')", "body = replace(body, 'a.csv', 'b.csv')"])

@@ -62,7 +62,7 @@ class Draw(Command, name="plan"):
                 self.out.write_text(f"{self._drawn(plan)}\n", "utf-8")
             except OSError as error:
                 raise ConfigError.of("cli.not_written", f"`{self.out}` cannot be written", cause=str(error)) from error
-        return plan.as_json()
+        return plan.shown()
 
     def show(self, answer: Json) -> str:
         """The drawing, where it is not in a file."""
@@ -74,7 +74,7 @@ class Draw(Command, name="plan"):
         named = _OF_SUFFIX.get(self.out.suffix, "text") if self.out is not None else "text"
         style = self.format or named
         if style == "json":
-            return json.dumps(plan.as_json(), ensure_ascii=False, indent=None if self.out is None else 2)
+            return json.dumps(plan.shown(), ensure_ascii=False, indent=None if self.out is None else 2)
         return str(getattr(draw, style)(plan))
 
 

@@ -79,7 +79,7 @@ def run(
             plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
         show_warnings(plan.options.get("warnings", ()))
         if plan_only:
-            emit(plan.as_json())
+            emit(plan.shown())
             return 0
         if from_start:
             plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
