@@ -349,14 +349,19 @@ def test_values_of_every_type_are_kept(tmp_path: Path) -> None:
             "raw": [b"\x00\xff"],
             "day": [dt.date(2026, 1, 2)],
             "at": pa.array([dt.datetime(2026, 1, 2, 3, 4, 5, 6)], pa.timestamp("us", "UTC")),
+            "noon": pa.array([dt.time(12, 0, 0, 5)], pa.time64("us")),
             "list": [[1, None]],
             "word": pa.array(["w"]).dictionary_encode(),
         }
     )
     sink.commit(1, [staged(sink, 1, rows)])
     text = "2026-01-02T03:04:05.000006Z"
-    assert rows_in(tmp_path) == [(1, 2**63 - 1, 1.5, "1.10", b"\x00\xff", "2026-01-02", text, "[1,null]", "w")]
-    assert next(sink.readback()).to_rows()[0]["truth"] is True
+    assert rows_in(tmp_path) == [
+        (1, 2**63 - 1, 1.5, "1.10", b"\x00\xff", "2026-01-02", text, "12:00:00.000005", "[1,null]", "w")
+    ]
+    held = next(sink.readback()).to_rows()[0]
+    kept = ("truth", "number", "real", "raw", "day", "at", "noon", "word")
+    assert {name: held[name] for name in kept} == {name: rows.to_pylist()[0][name] for name in kept}
 
 
 def test_a_number_beyond_64_bits_with_sign_is_rejected(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_rows_are_there_before_the_epoch_is_decided_and_come_again_without_harm(
     assert place.rows() == [(2, 9)]
     assert again.recover() is None
     again.close()
+    assert place.stages() == []
 
 
 def test_an_older_owner_is_kept_out(place: Place) -> None:

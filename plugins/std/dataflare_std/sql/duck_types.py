@@ -54,11 +54,12 @@ def reading(name: str, kind: str) -> str:
 
 
 def as_read(rows: pa.RecordBatch, columns: Mapping[str, str]) -> pa.RecordBatch:
-    """What ``reading`` gave, as spans again."""
+    """What ``reading`` gave, as spans again; instants in UTC by its usual name."""
     import pyarrow as pa
 
+    kinds = {"INTERVAL": pa.duration("us"), "TIMESTAMP WITH TIME ZONE": pa.timestamp("us", "UTC")}
     arrays = [
-        column.cast(pa.duration("us")) if kind == "INTERVAL" else column
+        column.cast(kinds[kind]) if kind in kinds else column
         for column, kind in zip(rows.columns, columns.values(), strict=True)
     ]
     return pa.RecordBatch.from_arrays(arrays, names=list(columns))

@@ -14,7 +14,7 @@ from dataflare_std.sql import statements
 from dataflare_std.sql.database_file import FileKind, check_address, check_database, database_path
 from dataflare_std.sql.sqlite_errors import constraint, translated
 from dataflare_std.sql.sqlite_table import make_room, shape_of, types_of
-from dataflare_std.sql.sqlite_values import bindable, declared, too_large, unsupported
+from dataflare_std.sql.sqlite_values import as_declared, bindable, declared, too_large, unsupported
 from dataflare_std.sql.staging import StagingTarget, TableShape
 from dataflare_std.sql.statements import STAGED_OP, quoted
 from dataflare_std.sql.target import OP, Misfits, Refusal, Table
@@ -81,17 +81,17 @@ class SqliteTarget(StagingTarget):
         mask = too_large(column)
         return None if mask is None else (mask, "sql.out_of_range", "does not fit into 64 bits with a sign")
 
-    def rows(self, size: int) -> Iterator[list[dict[str, Any]]]:
-        """The rows of the table, in parts; none if there is no table yet."""
+    def rows(self, size: int) -> Iterator[Any]:
+        """The rows of the table, with the types that its columns were declared with."""
         with translated(self._path):
             if not self._exists():
                 return
             cursor = self._connection.execute(f"SELECT * FROM {self._name}")
             names = [column[0] for column in cursor.description]
             kinds = types_of(shape_of(self._connection, self._table), names)
-            truths = [at for at, name in enumerate(names) if kinds[name] == "BOOLEAN"]
             while part := cursor.fetchmany(size):
-                yield [dict(zip(names, _with_truths(row, truths), strict=True)) for row in part]
+                columns = zip(names, zip(*part, strict=True), strict=True)
+                yield {name: as_declared(list(values), kinds[name]) for name, values in columns}
 
     @contextmanager
     def _transaction(self, *, durable: bool) -> Iterator[None]:
@@ -203,10 +203,3 @@ class SqliteTarget(StagingTarget):
                 except sqlite3.IntegrityError as error:
                     refused.append(Refusal(at, *constraint(error)))
         return refused
-
-
-def _with_truths(row: tuple[Any, ...], truths: Sequence[int]) -> list[Any]:
-    values = list(row)
-    for at in truths:
-        values[at] = None if values[at] is None else bool(values[at])
-    return values

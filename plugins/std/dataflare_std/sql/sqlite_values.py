@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ from dataflare.json_rows import json_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+TIME_LENGTH = len("23:59:59.999999")
 
 
 def unsupported(type: pa.DataType) -> bool:
@@ -59,6 +62,28 @@ def bindable(array: pa.Array) -> list[Any]:
         array = array.cast(pa.float32())
     # several times faster than `to_pylist`
     return pl.Series(array).to_list()
+
+
+def as_declared(values: list[Any], kind: str) -> pa.Array | list[Any]:
+    """Values as they were before they were bound: truths, dates and times by the type of their column.
+
+    What others wrote in another form, or with more digits than microseconds have, stays as it is.
+    """
+    import pyarrow as pa
+
+    try:
+        if kind == "BOOLEAN":
+            return pa.array([None if value is None else bool(value) for value in values], pa.bool_())
+        if kind == "TIME" and max((len(value or "") for value in values), default=0) <= TIME_LENGTH:
+            return pa.array([None if value is None else dt.time.fromisoformat(value) for value in values])
+        if kind == "DATE":
+            return pa.array(values, pa.string()).cast(pa.date32())
+        if kind == "TIMESTAMP":
+            zoned = any(value is not None and value.endswith("Z") for value in values)
+            return pa.array(values, pa.string()).cast(pa.timestamp("us", "UTC" if zoned else None))
+    except (ValueError, TypeError, AttributeError):
+        return values
+    return values
 
 
 def too_large(array: pa.Array) -> pa.Array | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataflare import Batch, Columns, Context, Resume, field
+from contextlib import suppress
+
+from dataflare import Batch, Columns, Context, DataflareError, Resume, Retry, field
 from dataflare_std.sql.table_sink import _TableSink, existing_rule, not_empty, reject
 from dataflare_std.sql.target import Owner, Table
 
@@ -37,6 +39,13 @@ class Upsert(_TableSink[None], name="sql-upsert", ability="idempotent", fencing=
     def prepare(self, epoch: int) -> None:
         """Make what was written durable."""
         self._target.flush(self._owner)
+
+    def close(self) -> None:
+        """Leave no staging table behind, if the database lets us; else the next run drops it."""
+        if hasattr(self, "_target"):
+            with suppress(DataflareError, Retry):
+                self._target.discard([self._owner.stage(0)])
+        super().close()
 
     @property
     def _table(self) -> Table:
