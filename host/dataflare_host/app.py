@@ -76,9 +76,8 @@ class Host:
         if generation is None:
             return self._tables[-1]
         if not 1 <= generation <= len(self._tables):
-            raise ConfigError.of(
-                "plugin.unknown_generation", f"there is no generation {generation}; the newest is {len(self._tables)}"
-            )
+            message = f"there is no generation {generation}; the newest is {len(self._tables)}"
+            raise ConfigError.of("plugin.unknown_generation", message)
         return self._tables[generation - 1]
 
     def swap(self, manifests: Iterable[Manifest]) -> Table:
@@ -100,13 +99,9 @@ class Host:
 
     def planner(self) -> Planner:
         """The planner of the plugin set. Raises ConfigError ``plan.no_planner``."""
-        given = self.defaults().get("planner")
-        if given is None:
-            raise ConfigError.of(
-                "plan.no_planner",
-                "no plugin names a planner, which flows are read with",
-                fix="install `dataflare-default`, or another plugin with `planner` in its [defaults]",
-            )
+        if (given := self.defaults().get("planner")) is None:
+            fix = "install a plugin with `planner` in its [defaults]"
+            raise ConfigError.of("plan.no_planner", "no plugin names a planner, which flows are read with", fix=fix)
         return cast("Planner", self.component(given["uses"], given["with"], "planner"))
 
     def check_plan(self, plan: Plan) -> list[Problem]:
@@ -131,14 +126,9 @@ class Host:
         below = {"uses": state["uses"], "with": state.get("with") or {}}
         if not state.get("layers"):
             return cast("Store", self.component(below["uses"], below["with"], "store", base))
-        given = self.defaults().get("layers")
-        if given is None:
-            raise ConfigError.of(
-                "plan.no_layers",
-                "no plugin puts layers over a store",
-                pointer="/state/layers",
-                fix="install dataflare-default, or remove `layers`",
-            )
+        if (given := self.defaults().get("layers")) is None:
+            message, fix = "no plugin puts layers over a store", "install one with `layers` in its [defaults]"
+            raise ConfigError.of("plan.no_layers", message, pointer="/state/layers", fix=fix)
         config = {**given.get("with", {}), "store": below, "layers": state["layers"]}
         return cast("Store", self.component(given["uses"], config, "store", base))
 
@@ -157,12 +147,10 @@ class Host:
         for id, manifest in self.table().plugins.items():
             for word, given in manifest.defaults.items():
                 if word in found:
-                    others = [other for other, own in self.table().plugins.items() if word in own.defaults]
-                    raise ConfigError.of(
-                        "plugin.defaults_conflict",
-                        f"several plugins say the default {word}: {', '.join(f'`{other}`' for other in others)}",
-                        fix=f"uninstall all but one, or start the host with a plugin set without `{id}`",
-                    )
+                    others = [f"`{other}`" for other, own in self.table().plugins.items() if word in own.defaults]
+                    message = f"several plugins say the default {word}: {', '.join(others)}"
+                    fix = f"uninstall all but one, or start the host with a plugin set without `{id}`"
+                    raise ConfigError.of("plugin.defaults_conflict", message, fix=fix)
                 found[word] = given
         return found
 
@@ -250,15 +238,11 @@ class Host:
         answer = self.hooks.first("authorize", principal=self.principal, action=action, target=target)
         allowed = _is_owner(self.principal) if answer is None else answer.value is True
         if not allowed:
-            cause = None if answer is None else f"decided by `{answer.plugin}`"
-            if answer is not None and answer.problem is not None:
-                cause = answer.problem.message
-            raise PermissionDenied.of(
-                "permission.denied",
-                f"`{self.principal.name}` may not do `{action}` to `{target}`",
-                cause=cause,
-                fix=f"ask for the right `{action}`",
-            )
+            cause = None
+            if answer is not None:
+                cause = answer.problem.message if answer.problem else f"decided by `{answer.plugin}`"
+            message = f"`{self.principal.name}` may not do `{action}` to `{target}`"
+            raise PermissionDenied.of("permission.denied", message, cause=cause, fix=f"ask for the right `{action}`")
 
     def change(self, action: str, target: str, work: Callable[[], T], details: Mapping[str, Any] | None = None) -> T:
         """Do something that needs a right: authorised first, audited before and after. Raises PermissionDenied."""
@@ -266,12 +250,8 @@ class Host:
         before = Record("before", self.principal, action, target, details=details or {})
         faults = [answer.problem for answer in self.hooks.call("audit", record=before) if answer.problem]
         if faults:
-            raise PermissionDenied.of(
-                "permission.not_audited",
-                f"`{action}` was not done: it cannot be recorded",
-                cause=faults[0].message,
-                fix=faults[0].fix,
-            )
+            message, fault = f"`{action}` was not done: it cannot be recorded", faults[0]
+            raise PermissionDenied.of("permission.not_audited", message, cause=fault.message, fix=fault.fix)
         result = "failed"
         try:
             answer = work()
@@ -296,13 +276,10 @@ class Host:
         """The component classes of a plugin that is not Python, by the loader of its runtime."""
         loaders = [entry for entry in self.table().entries("loader", loading=False) if entry.name == manifest.runtime]
         if not loaders:
-            raise ConfigError.of(
-                "plugin.no_loader",
-                f"no plugin loads `{manifest.runtime}`, the runtime of `{manifest.id}`",
-                file=manifest.file,
-                pointer="/runtime/kind",
-                fix=f"install a plugin with the loader `{manifest.runtime}`",
-            )
+            message = f"no plugin loads `{manifest.runtime}`, the runtime of `{manifest.id}`"
+            fix = f"install a plugin with the loader `{manifest.runtime}`"
+            place = {"file": manifest.file, "pointer": "/runtime/kind"}
+            raise ConfigError.of("plugin.no_loader", message, fix=fix, **place)
         return cast("Loader", self.component(loaders[0].uses, {}, "loader")).components(manifest, self)
 
     @cached_property

@@ -41,20 +41,18 @@ def flows_in(folder: Path) -> list[dict[str, Any]]:
 def connected(folder: Path, name: str, greets_within: float = ANSWER_TIMEOUT) -> Iterator[Line]:
     """A line to the runner of a folder's flow. Raises ConfigError ``run.not_running``."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock, sock.makefile("rb") as stream:
+        path = socket_path(folder, name)
         sock.settimeout(greets_within)
         try:
-            sock.connect(str(socket_path(folder, name)))
+            sock.connect(str(path))
             if not same_user(sock):
                 raise ConnectionRefusedError("the socket belongs to another user")
             line = Line(sock, stream)
             sock.settimeout(ANSWER_TIMEOUT)
         except (OSError, EOFError) as error:
-            raise ConfigError.of(
-                "run.not_running",
-                f"the flow `{name}` does not run here",
-                cause=f"nobody answers at {socket_path(folder, name)}: {error}",
-                fix="start it with `dataflare run`",
-            ) from error
+            message, cause = f"the flow `{name}` does not run here", f"nobody answers at {path}: {error}"
+            fix = "start it with `dataflare run`"
+            raise ConfigError.of("run.not_running", message, cause=cause, fix=fix) from error
         yield line
 
 
@@ -64,12 +62,9 @@ class Line:
     def __init__(self, sock: socket.socket, stream: BinaryIO) -> None:
         self._sock, self._stream = sock, stream
         self.hello, _ = receive(stream)
-        if self.hello.get("protocol") != PROTOCOL:
-            raise Failed.of(
-                "run.protocol",
-                f"the runner speaks protocol {self.hello.get('protocol')}, this command speaks {PROTOCOL}",
-                fix="use the version of dataflare that started the flow",
-            )
+        if (theirs := self.hello.get("protocol")) != PROTOCOL:
+            message = f"the runner speaks protocol {theirs}, this command speaks {PROTOCOL}"
+            raise Failed.of("run.protocol", message, fix="use the version of dataflare that started the flow")
 
     def ask(self, command: str, args: Mapping[str, Any]) -> dict[str, Any]:
         """Send a command and wait for its answer. Raises Failed ``run.no_answer`` where none comes."""

@@ -170,12 +170,9 @@ def _take_lock(folder: Path, name: str, *, replace: bool) -> IO[str] | None:
         if not replace:
             if not _greets(folder, name):
                 return None
-            raise StateError.of(
-                "run.already_running",
-                f"the flow `{name}` runs already, as process {owner}",
-                file=str(path),
-                fix="look with `dataflare flow status`, end it with `dataflare flow stop`",
-            ) from None
+            message = f"the flow `{name}` runs already, as process {owner}"
+            fix = "look with `dataflare flow status`, end it with `dataflare flow stop`"
+            raise StateError.of("run.already_running", message, file=str(path), fix=fix) from None
         aside = path.with_suffix(f".{os.getpid()}")
         lock = _opened(aside)
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -46,11 +46,8 @@ def discover(plugins: Iterable[str] | None = None) -> Catalogue:
     wanted = None if plugins is None else set(plugins)
     for claim, problem in _one_claimant(claims):
         if wanted is not None and claim.id not in wanted:
-            problem = Problem(
-                "plugin.not_in_set",
-                f"`{claim.id}` is installed, but the plugin set does not name it",
-                fix=f"add `{claim.id}` to the set",
-            )
+            message = f"`{claim.id}` is installed, but the plugin set does not name it"
+            problem = Problem("plugin.not_in_set", message, fix=f"add `{claim.id}` to the set")
         try:
             if problem is not None:
                 raise ConfigError(problem)
@@ -82,11 +79,8 @@ def _one_claimant(claims: Iterable[Claim]) -> list[tuple[Claim, Problem | None]]
     judged: list[tuple[Claim, Problem | None]] = []
     for id, rivals in by_id.items():
         owners = [claim for claim in rivals if claim.distribution == f"dataflare-{id}"] or rivals
-        conflict = Problem(
-            "plugin.id_conflict",
-            f"the id `{id}` is claimed by {' and '.join(sorted(f'`{claim.distribution}`' for claim in rivals))}",
-            fix="uninstall all but one of them",
-        )
+        message = f"the id `{id}` is claimed by {' and '.join(sorted(f'`{claim.distribution}`' for claim in rivals))}"
+        conflict = Problem("plugin.id_conflict", message, fix="uninstall all but one of them")
         judged += [(claim, None if owners == [claim] else conflict) for claim in rivals]
     return judged
 
@@ -106,13 +100,9 @@ def _manifest(installed: Installed, claim: Claim) -> Manifest:
         raise ConfigError.of("plugin.package_missing", message, fix=fix)
     manifest = installed.manifest(Path(folders[0]) / FILE, claim.package)
     if manifest.id != claim.id:
-        raise ConfigError.of(
-            "plugin.id_mismatch",
-            f"the entry point says `{claim.id}`, the manifest `{manifest.id}`",
-            file=manifest.file,
-            pointer="/plugin/id",
-            fix="give both the same name",
-        )
+        message = f"the entry point says `{claim.id}`, the manifest `{manifest.id}`"
+        place = {"file": manifest.file, "pointer": "/plugin/id"}
+        raise ConfigError.of("plugin.id_mismatch", message, fix="give both the same name", **place)
     return manifest
 
 

@@ -11,21 +11,20 @@ import os
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dataflare_host.manifest import CONTRACT, VERSION, Manifest
 
 GROUP = "dataflare.plugins"
-_MADE_BY = [2, CONTRACT, VERSION, sys.version]
+_MADE_BY = [3, CONTRACT, VERSION, sys.version]
 _METADATA = (".dist-info", ".egg-info")
 _SETTLED = 2.0
 """Seconds after which a folder's time stamp is trusted: a change within the clock's grain would go unseen."""
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """A distribution says that ``package`` is the plugin ``id``."""
 
     id: str
@@ -53,7 +52,7 @@ class Installed:
             if given["made_by"] != _MADE_BY:
                 return cls(file)
             for kept in given["folders"].values():
-                kept["claims"] = [Claim(**claim) for claim in kept["claims"]]
+                kept["claims"] = [Claim(*claim) for claim in kept["claims"]]
             for kept in given["files"].values():
                 kept["manifest"] = Manifest.from_json(kept["manifest"])
             return cls(file, given["folders"], given["files"], dict(given["ranges"]))
@@ -113,11 +112,7 @@ class Installed:
         if not self.changed:
             return
         path = {os.path.abspath(entry) for entry in sys.path}
-        folders = {
-            folder: {**kept, "claims": [asdict(claim) for claim in kept["claims"]]}
-            for folder, kept in self.folders.items()
-            if folder in path
-        }
+        folders = {folder: kept for folder, kept in self.folders.items() if folder in path}
         files = {
             file: {**kept, "manifest": kept["manifest"].as_json()}
             for file, kept in self.files.items()

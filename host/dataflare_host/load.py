@@ -36,13 +36,10 @@ def class_at(target: str, manifest: Manifest, kind: str) -> type[Component]:
     found = component_class(object_at(target, manifest))
     if found is None or found.kind != kind:
         what = "not a component" if found is None else f"a {found.kind}, not a {kind}"
-        raise ConfigError.of(
-            "plugin.table_wrong",
-            f"`{target}` of the plugin `{manifest.id}` is {what}",
-            file=manifest.file,
-            pointer=f"/components/{kind}",
-            fix="let the table name a decorated function or a component class of that kind",
-        )
+        message = f"`{target}` of the plugin `{manifest.id}` is {what}"
+        fix = "let the table name a decorated function or a component class of that kind"
+        place = {"file": manifest.file, "pointer": f"/components/{kind}"}
+        raise ConfigError.of("plugin.table_wrong", message, fix=fix, **place)
     return found
 
 

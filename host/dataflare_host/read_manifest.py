@@ -43,12 +43,8 @@ def load_manifest(file: Path, package: str = "") -> Manifest:
     try:
         given = tomllib.loads(file.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError.of(
-            "plugin.manifest_missing",
-            f"the package has no {FILE}",
-            file=str(file),
-            fix=f"put a {FILE} into the package",
-        ) from None
+        message, fix = f"the package has no {FILE}", f"put a {FILE} into the package"
+        raise ConfigError.of("plugin.manifest_missing", message, file=str(file), fix=fix) from None
     except OSError as error:
         raise ConfigError.of("plugin.manifest_unreadable", str(error), file=str(file)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

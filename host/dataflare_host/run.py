@@ -107,13 +107,10 @@ class _Run:
                 self.done.wait(BEAT)
 
     def _aborted(self, outcome: Outcome) -> Outcome:
-        problem = Problem(
-            "run.aborted",
-            "the flow was left before its last epoch was committed",
-            kind="fatal",
-            cause="it did not stop in time, or was told to leave at once",
-            fix="run it again: it continues after the last committed epoch",
-        )
+        cause = "it did not stop in time, or was told to leave at once"
+        fix = "run it again: it continues after the last committed epoch"
+        message = "the flow was left before its last epoch was committed"
+        problem = Problem("run.aborted", message, kind="fatal", cause=cause, fix=fix)
         return replace(outcome, status="failed", problems=outcome.problems or (problem,))
 
 

@@ -28,12 +28,9 @@ def resolve(name: str, store: Secrets | None) -> str:
         except KeyError:
             pass
         except Exception as error:
-            raise ConfigError.of(
-                "secret.unreadable",
-                f"the secret `{name}` cannot be read from `{store.spec.name}`",
-                cause=type(error).__name__,
-                fix="see whether the secret store is there and lets you in",
-            ) from None
+            message = f"the secret `{name}` cannot be read from `{store.spec.name}`"
+            fix = "see whether the secret store is there and lets you in"
+            raise ConfigError.of("secret.unreadable", message, cause=type(error).__name__, fix=fix) from None
     value = os.environ.get(variable(name))
     if value is None:
         raise ConfigError.of("secret.unknown", f"the secret `{name}` has no value here", fix=f"set {variable(name)}")

@@ -46,4 +46,4 @@ def test_without_a_planner_the_host_says_how_to_get_one(tmp_path):
     with Host.start([]) as host, pytest.raises(ConfigError) as caught:
         host.plan(tmp_path / "flow.yaml")
     assert caught.value.code == "plan.no_planner"
-    assert "dataflare-default" in (caught.value.problems[0].fix or "")
+    assert "[defaults]" in (caught.value.problems[0].fix or "")

@@ -40,16 +40,10 @@ def problems_of(error: Exception, *, debug: bool = False) -> tuple[Problem, ...]
     place = "the traceback above" if debug else _written(error)
     if debug:
         traceback.print_exception(error)
-    text = str(error).strip().splitlines()
-    return (
-        Problem(
-            "internal.error",
-            text[0] if text else type(error).__name__,
-            kind="fatal",
-            cause=f"{type(error).__name__}, which nobody expected: see {place}",
-            fix="if a plugin's code is named there, tell its author; else report it as a bug",
-        ),
-    )
+    name, text = type(error).__name__, str(error).strip().splitlines()
+    cause = f"{name}, which nobody expected: see {place}"
+    fix = "if a plugin's code is named there, tell its author; else report it as a bug"
+    return (Problem("internal.error", text[0] if text else name, kind="fatal", cause=cause, fix=fix),)
 
 
 def _see_help(error: click.ClickException) -> str | None:
