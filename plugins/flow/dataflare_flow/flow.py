@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SECTION_OF = {kind: section for section, kind in SECTIONS.items()}
 _WHAT = {"source": "a source", "processor": "a step", "sink": "a sink"}
-_GIVEN = ("lanes", "place", "on_error", "every", "time", "on_schema_change", "guarantee", "deliver")
+_GIVEN = ("lanes", "place", "on_error", "every", "time", "on_schema_change", "max_rejects", "guarantee", "deliver")
 
 
 @dataclass
@@ -48,6 +48,7 @@ class Step:
     every: float | None = None
     time: dict[str, Any] = field(default_factory=dict)
     on_schema_change: str | None = None
+    max_rejects: int | dict[str, Any] | None = None
     guarantee: str | None = None
     deliver: str | None = None
 
@@ -82,7 +83,7 @@ class Flow:
     checkpoint: dict[str, Any] = field(default_factory=dict)
     guarantee: str | None = None
     time: dict[str, Any] = field(default_factory=dict)
-    max_rejects: int | None = None
+    max_rejects: int | dict[str, Any] | None = None
     drain_timeout: float | None = None
     keep: int | None = None
     on_schema_change: str | None = None

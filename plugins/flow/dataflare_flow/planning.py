@@ -218,6 +218,9 @@ class _Planning:
         told = {
             "times": {step.name: step.time for step in own if step.time},
             "schema_rules": {step.name: step.on_schema_change for step in own if step.on_schema_change},
+            "step_rejects": {
+                step.name: step.max_rejects for step in flow.steps.values() if step.max_rejects is not None
+            },
             "not_shippable": [step.name for step in flow.steps.values() if step.uses.startswith(PREFIX)],
             "warnings": self.resolver.warnings,
         }

@@ -154,11 +154,63 @@ ON_ERROR_WORD = Word(
     },
 )
 
+
+def _share(reading: Reading, value: Any, pointer: str) -> float | None:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    wrong(reading, pointer, "a share from 0 to 1", value)
+    return None
+
+
+_WINDOW = table({"rows": whole(1), "time": DURATION}, "`window`")
+
+
+def window(reading: Reading, value: Any, pointer: str) -> dict[str, Any] | None:
+    """A number of rows, or a duration → ``{rows}`` or ``{time}``."""
+    if isinstance(value, Mapping):
+        given: dict[str, Any] | None = _WINDOW.read(reading, value, pointer)
+        return given
+    if isinstance(value, str) and not value.isdigit():
+        seconds = DURATION.read(reading, value, pointer)
+        return None if seconds is None else {"time": seconds}
+    rows = whole(1).read(reading, value, pointer)
+    return None if rows is None else {"rows": rows}
+
+
+_REJECTS = {
+    "count": whole(0),
+    "ratio": Word(_share, {"type": "number", "minimum": 0, "maximum": 1}),
+    "window": Word(window, {"anyOf": [whole(1).schema, DURATION.schema, _WINDOW.schema]}),
+}
+_REJECTS_TABLE = table(_REJECTS, "`max_rejects`")
+
+
+def max_rejects(reading: Reading, value: Any, pointer: str) -> int | dict[str, Any] | None:
+    """A number of rows, or ``{count, ratio, window}``."""
+    if not isinstance(value, Mapping):
+        rows: int | None = whole(0).read(reading, value, pointer)
+        return rows
+    given: dict[str, Any] | None = _REJECTS_TABLE.read(reading, value, pointer)
+    if given is not None and not {"count", "ratio"} & set(value):
+        reading.note(pointer, "flow.missing_key", "neither `count` nor `ratio` is there", "say how many may be refused")
+        return None
+    return given
+
+
+MAX_REJECTS = Word(max_rejects, {"anyOf": [whole(0).schema, object_schema(_REJECTS, ())]})
+
 TIME = table({"column": TEXT, "lateness": DURATION}, "`time`")
 CHECKPOINT = table({"interval": DURATION, "rows": whole(1), "bytes": SIZE}, "`checkpoint`")
 LEVEL, RULE = one_of(LEVELS), one_of(RULES)
 
-COMMON: Words = {"uses": TEXT, "with": CONFIG, "lanes": whole(1), "place": LABELS, "on_error": ON_ERROR_WORD}
+COMMON: Words = {
+    "uses": TEXT,
+    "with": CONFIG,
+    "lanes": whole(1),
+    "place": LABELS,
+    "on_error": ON_ERROR_WORD,
+    "max_rejects": MAX_REJECTS,
+}
 STEP_WORDS: Mapping[str, Words] = {
     "source": {**COMMON, "every": DURATION, "time": TIME, "on_schema_change": RULE},
     "processor": {**COMMON, "from": FROM},
@@ -202,7 +254,7 @@ FLOW_WORDS: Words = {
     "checkpoint": CHECKPOINT,
     "guarantee": LEVEL,
     "time": TIME,
-    "max_rejects": whole(0),
+    "max_rejects": MAX_REJECTS,
     "drain_timeout": DURATION,
     "keep": whole(1),
     "on_schema_change": RULE,

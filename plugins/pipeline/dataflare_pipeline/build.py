@@ -177,16 +177,20 @@ class Builder:
         groups: list[tuple[list[str], Component]] = []
         for name in chain.steps[1:]:
             step, component = self.plan.steps[name], self._component(self.plan.steps[name])
-            if groups and self.plan.inputs(name)[0].source == groups[-1][0][-1] and not step.on_error:
+            if groups and self.plan.inputs(name)[0].source == groups[-1][0][-1] and not self._own(step):
                 before, last = groups[-1][1], self.plan.steps[groups[-1][0][-1]]
                 assert isinstance(before, Processor)
                 assert isinstance(component, Processor)
-                fused = before.fuse(component) if not last.on_error else None
+                fused = before.fuse(component) if not self._own(last) else None
                 if fused is not None:
                     groups[-1] = ([*groups[-1][0], name], fused)
                     continue
             groups.append(([name], component))
         return groups
+
+    def _own(self, step: StepPlan) -> bool:
+        """Has the step rules of its own for what it cannot take? Then it is not compiled into others."""
+        return bool(step.on_error) or step.name in self.session.option("step_rejects", {})
 
     def _operator(self, group: list[str], component: Component, number: int) -> ProcessorOp:
         """One operator for the steps that were compiled into ``component``."""

@@ -14,6 +14,7 @@ from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.session import Session, Status
+from dataflare_pipeline.thresholds import Rejects
 from dataflare_pipeline.work import Counts
 
 log = logging.getLogger("dataflare.pipeline")
@@ -22,10 +23,11 @@ log = logging.getLogger("dataflare.pipeline")
 class RegionRun:
     """The leader of one region; ``attempt`` runs it once from its last checkpoint."""
 
-    def __init__(self, session: Session, region: Region, lease: Lease) -> None:
+    def __init__(self, session: Session, region: Region, lease: Lease, rejects: Rejects) -> None:
         self.session = session
         self.region = region
         self.lease = lease
+        self._rejects = rejects
         self.status = Status()
         self.requests = Requests(session.plan.name)
         self.current: Attempt | None = None
@@ -90,6 +92,7 @@ class RegionRun:
 
     def tally(self, reports: list[Report]) -> None:
         """Count what an epoch committed."""
+        self._rejects.add(reports)
         for report in reports:
             for letter in report.letters:
                 codes = self.rejects.setdefault(letter.step, {})
@@ -98,15 +101,10 @@ class RegionRun:
                 self.written.setdefault(step, Counts()).add(counts)
 
     def check_rejects(self) -> None:
-        """Raise StateError where this run refused more rows than the flow allows; they are safe in the store."""
-        most = self.session.option("max_rejects", None)
-        refused = sum(counts.rejected for counts in self.written.values())
-        if most is not None and refused > most:
-            raise StateError.of(
-                "run.too_many_rejects",
-                f"{refused} rows were refused, the flow allows {most}",
-                fix="look at them with `dataflare dlq list`, mend the cause, replay them, or raise `max_rejects`",
-            )
+        """Raise StateError where this run refused more rows than the flow or a step allows; they are in the store."""
+        problem = self._rejects.problem()
+        if problem is not None:
+            raise StateError(problem)
 
     def _load(self) -> Checkpoint:
         store, plan = self.session.store, self.session.plan

@@ -23,6 +23,7 @@ from dataflare_pipeline.region import RegionRun
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
+from dataflare_pipeline.thresholds import Rejects
 from dataflare_pipeline.waiting import Aborted
 
 log = logging.getLogger("dataflare.pipeline")
@@ -107,10 +108,11 @@ class FlowRunner:
             name: Lease(store, self.session.plan.name, name, self._wake, self.session.pace)
             for name in self.session.part.leads
         }
+        rejects = Rejects(self.session.plan)
         try:
             for name, lease in leases.items():
                 lease.acquire(self.session.stopping)
-                self.regions[name] = RegionRun(self.session, layout.regions[name], lease)
+                self.regions[name] = RegionRun(self.session, layout.regions[name], lease, rejects)
             if not self.session.option("from_start", False):
                 refuse_former(self.session)
             self._begun.set()
