@@ -51,6 +51,11 @@ class Wide(Source[int]):
         return
         yield
 
+class Events(Wide):
+    """The same, and when it was."""
+    def plan(self):
+        return pa.schema([*super().plan(), ("at", pa.timestamp("us"))])
+
 class Shops(Source[int]):
     """Two streams."""
     def plan(self):
@@ -367,8 +372,8 @@ sinks:
     read = {edge.source: edge.columns for edge in plan.edges}
     assert read == {"wide": ("id", "note"), "only": None, "numbers": None}
     assert columns(plan, "wide") == {"id": "int64", "note": "string"}
-    timed = planned(host, folder, body + "time: {column: size}\n")
-    assert {edge.source: edge.columns for edge in timed.edges}["wide"] == ("id", "size", "note")
+    timed = planned(host, folder, body.replace("/wide}", "/events}") + "time: {column: at}\n")
+    assert {edge.source: edge.columns for edge in timed.edges}["wide"] == ("id", "note", "at")
     whole = planned(
         host,
         folder,
@@ -448,12 +453,12 @@ def test_the_mode_can_be_overridden(host: Host, folder: Path) -> None:
 
 
 def test_options_are_kept_in_seconds_and_what_is_unused_is_said(host: Host, folder: Path) -> None:
-    body = SIMPLE.replace("steps:", "  spare: {uses: ./shop.py/numbers, time: {column: n}}\nsteps:")
+    body = SIMPLE.replace("steps:", "  spare: {uses: ./shop.py/events, time: {column: at}}\nsteps:")
     plan = planned(host, folder, body + "drain_timeout: 1m\nkeep: 3\nmax_rejects: 0\nplugins: {std: '>=99'}\n")
     assert plan.options["drain_timeout"] == 60.0
     assert plan.options["keep"] == 3
     assert plan.options["max_rejects"] == 0
-    assert plan.options["times"] == {"spare": {"column": "n"}}
+    assert plan.options["times"] == {"spare": {"column": "at"}}
     assert {each["code"] for each in plan.options["warnings"]} == {"flow.unused", "flow.plugin_version"}
     assert {each.code for each in refused(host, folder, SIMPLE + "plugins: {nobody: '1', std: new}\n")} == {
         "flow.unknown_plugin",
@@ -471,3 +476,28 @@ def test_a_file_that_cannot_be_loaded_is_one_problem_at_its_own_line(host: Host,
 def test_a_mapping_is_planned_like_a_file(host: Host, folder: Path) -> None:
     from_file = planned(host, folder, SIMPLE)
     assert host.plan(from_file.flow, base=folder).digest == from_file.digest
+
+
+@pytest.mark.parametrize(
+    ("own", "whole", "code", "pointer"),
+    [
+        ("at", "", None, None),
+        ("att", "", "plan.unknown_column", "/sources/wide/time/column"),
+        ("note", "", "plan.time_column", "/sources/wide/time/column"),
+        ("", "at", None, None),
+        ("", "size", "plan.time_column", "/time/column"),
+        ("", "nowhere", "plan.unknown_column", "/time/column"),
+    ],
+)
+def test_the_column_of_event_time_is_there_and_tells_times(
+    host: Host, folder: Path, own: str, whole: str, code: str | None, pointer: str | None
+) -> None:
+    time = f", time: {{column: {own}}}" if own else ""
+    body = f"sources:\n  wide: {{uses: ./shop.py/events{time}}}\n  other: {{uses: ./shop.py/numbers}}\n"
+    body += "sinks:\n  log: {uses: ./shop.py/log, from: wide}\n  more: {uses: ./shop.py/log, from: other}\n"
+    body += f"time: {{column: {whole}}}\n" if whole else ""
+    if code is None:
+        assert planned(host, folder, body).steps["wide"].kind == "source"
+    else:
+        (found,) = refused(host, folder, body)
+        assert (found.code, found.pointer) == (code, pointer)

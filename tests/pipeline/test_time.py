@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -252,3 +253,34 @@ def test_what_a_timer_refuses_is_a_letter(
     outcome = run(flow)
     assert (outcome.status, outcome.rejected) == ("finished", 1)
     assert [(letter.step, letter.code) for letter in store(flow).letters("t")] == [("soon", "too_soon")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "reached"),
+    [
+        (pa.timestamp("ns"), 1_767_225_600_000_000_999, START),
+        (pa.timestamp("s", "Europe/Paris"), 1_767_225_600, START),
+        (pa.date32(), 20_454, START),
+    ],
+    ids=str,
+)
+def test_time_of_every_kind_moves_on(
+    timed: Flow, run: Callable[..., Outcome], store: Callable[[Flow], Store], kind: Any, count: int, reached: datetime
+) -> None:
+    class Once(Source[int]):
+        """One row."""
+
+        def plan(self) -> Any:
+            return pa.schema([("at", kind)])
+
+        def read(self, position: int = 0) -> Iterator[Any]:
+            if not position:
+                whole = pa.int32() if kind == pa.date32() else pa.int64()
+                yield pa.record_batch({"at": pa.array([count], whole).cast(kind)}), 1
+
+    timed.source("once", Once).sink("count", "std/count")
+    outcome = run(timed)
+    assert outcome.status == "finished", outcome.problems
+    kept = store(timed).load("t", "once")
+    assert kept is not None
+    assert datetime.fromisoformat(kept.watermarks["once/all"]) == reached

@@ -22,6 +22,7 @@ from dataflare_flow.guarantee import guarantee_of
 from dataflare_flow.resolve import KINDS, Resolved, Resolver, asked
 from dataflare_flow.schemas import Outputs
 from dataflare_flow.tags import Tags, tags_of
+from dataflare_flow.times import check_times
 from dataflare_flow.vocabulary import LEVELS
 from dataflare_flow.words import Reading
 from dataflare_host.plan import MAIN, Edge, Guarantee, Plan, StepPlan
@@ -100,6 +101,7 @@ class _Planning:
             said = asked(each, self.reading.add, "plan.check_failed", each.driver.check) or []
             self.reading.add(*(problem.at(pointer=each.place + (problem.pointer or "")) for problem in said))
         found = schemas.push(resolved, self.reading.add)
+        check_times(self.flow, [each for each in resolved if each.step.name in found], found, self.reading.add)
         if self.reading.problems or len(found) < len(self.flow.steps):
             return None
         columns, found = self._narrowed(resolved, found)

@@ -316,10 +316,15 @@ class SourceLane(Lane):
         column = self._reads.time_column
         if column is None or reading.batch is None or column not in reading.batch:
             return
+        import pyarrow as pa
         import pyarrow.compute as pc
 
-        latest = pc.max(reading.batch[column]).as_py()
-        if isinstance(latest, datetime):
+        times = reading.batch[column]
+        if not (pa.types.is_timestamp(times.type) or pa.types.is_date(times.type)):
+            return
+        # Dates are their midnight; what Python's times are too coarse for is cut off, which is never too late.
+        latest = pc.cast(pc.max(times), pa.timestamp("us", getattr(times.type, "tz", None)), safe=False).as_py()
+        if latest is not None:
             aware = latest if latest.tzinfo else latest.replace(tzinfo=UTC)
             time = aware - timedelta(seconds=self._reads.lateness)
             self._seen = time if self._seen is None else max(self._seen, time)
