@@ -413,6 +413,39 @@ def test_damage_names_the_newest_intact_epoch_and_takes_none(
     assert intact.epoch == 0
 
 
+CHANGED = [
+    "update checkpoint set settled = true where epoch = 2",
+    "update checkpoint set finished = true where epoch = 2",
+    "update checkpoint set incarnation = 'j' where epoch = 2",
+    "update keyed set value = set_byte(value, 0, get_byte(value, 0) # 1)",
+    "update keyed set place = 'x' where place = '1'",
+    "update keyed set expires = 99999999999",
+    "update letter set rows = set_byte(rows, 0, get_byte(rows, 0) # 1)",
+    "update letter set count = count + 1",
+    "update letter set place = '{}'",
+    "update letter set status = 'gone'",
+]
+
+
+@pytest.mark.parametrize("query", CHANGED)
+def test_a_row_that_was_changed_is_told(query: str, postgres: str, opened: Opener) -> None:
+    store = opened(postgres)
+    store.lease("f", "r", "o", 0)
+    for epoch in range(3):
+        store.commit(checkpoint(epoch), given(epoch), 1)
+    store.commit(checkpoint(3), Changes([change("k", "v")], [letter()]), 1)
+    store.settle("f", "r", 3, 1)
+    direct(postgres, "set search_path = dataflare", query)
+
+    def read() -> None:
+        for epoch in range(4):
+            store.load("f", "r", epoch)
+        held(store)
+        list(store.letters("f", status=None))
+
+    refused(read, "state.corrupt")
+
+
 def test_a_password_is_never_shown(opened: Opener, tmp_path: Path) -> None:
     for dsn in (
         f"postgresql://me:hunter2@/db?host={tmp_path}",

@@ -21,9 +21,9 @@ from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, LeaseInfo, Lett
 from dataflare.context import Context
 from dataflare.errors import StateError
 from dataflare.store import Store
-from dataflare_state import packing, problems, rules
-from dataflare_state.postgres_rows import file_letters, keep_state
-from dataflare_state.rows import COLUMNS, as_letter
+from dataflare_state import packing, problems, rules, sums
+from dataflare_state.postgres_rows import file_letters, keep_state, sound_letter
+from dataflare_state.rows import COLUMNS, Unsound
 
 if TYPE_CHECKING:
     from dataflare_state.server import Connection, Session
@@ -148,7 +148,9 @@ class Postgres(Store, name="postgres", shared="any"):
         if kept is None:
             return None, "", 0
         row, blobs = kept
-        number, body, seal, settled = row
+        number, body, seal, incarnation, settled, finished, at, told = row
+        if told != sums.of_row(flow, region, number, seal, incarnation, settled, finished, at):
+            return None, f"the checkpoint of epoch {number}", number
         found, damage = packing.unsealed((flow, region, number), body, seal, dict(blobs))
         return found and replace(found, settled=settled), damage, number
 
@@ -164,13 +166,16 @@ class Postgres(Store, name="postgres", shared="any"):
                 return
             with connection.transaction(), connection.cursor("state", binary=True) as cursor:
                 cursor.execute(
-                    "select coalesce(key, place), value, expires from keyed join state on keyed.state = state.id "
+                    "select coalesce(key, place), value, expires, sum from keyed join state on keyed.state = state.id "
                     "where flow = %s and region = %s and step = %s and name = %s "
                     "and (expires is null or expires > %s)",
                     (flow, region, step, name, time.time()),
                 )
                 while rows := cursor.fetchmany(AT_ONCE):
-                    yield from rows
+                    for key, value, expires, told in rows:
+                        if told != sums.of_key(key, value, expires):
+                            raise problems.corrupt(flow, region, f"a key of the state `{name}` of `{step}`", None)
+                        yield key, value, expires
 
     def states(self, flow: str, region: str) -> list[tuple[str, str]]:
         """The (step, name) pairs that keys were kept for."""
@@ -182,6 +187,7 @@ class Postgres(Store, name="postgres", shared="any"):
         flow, region, epoch = checkpoint.flow, checkpoint.region, checkpoint.epoch
         body, blobs = packing.text(checkpoint)
         sealed = packing.digest(flow, region, epoch, body)
+        sum_of = partial(sums.of_row, flow, region, epoch, sealed, checkpoint.incarnation)
         tries = count(1)
 
         def write(connection: Connection) -> None:
@@ -195,8 +201,18 @@ class Postgres(Store, name="postgres", shared="any"):
             )
             told = (checkpoint.settled, checkpoint.finished, checkpoint.committed_at)
             connection.execute(
-                "insert into checkpoint values (%s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (flow, region, epoch, checkpoint.incarnation, body, sealed, *told),
+                "insert into checkpoint values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+                (
+                    flow,
+                    region,
+                    epoch,
+                    checkpoint.incarnation,
+                    body,
+                    sealed,
+                    *told,
+                    sum_of(*told),
+                    sum_of(True, *told[1:]),
+                ),
             )
             for digest, data in blobs.items():
                 connection.execute(
@@ -225,7 +241,8 @@ class Postgres(Store, name="postgres", shared="any"):
         def mark(connection: Connection) -> None:
             self._fence(connection, flow, region, fence)()
             connection.execute(
-                "update checkpoint set settled = true where flow = %s and region = %s and epoch = %s",
+                "update checkpoint set settled = true, sum = settled_sum "
+                "where flow = %s and region = %s and epoch = %s",
                 (flow, region, epoch),
             )
 
@@ -292,11 +309,16 @@ class Postgres(Store, name="postgres", shared="any"):
         chosen = {"flow": flow, "step": step, "code": code, "status": status}
         given = {column: value for column, value in chosen.items() if value is not None}
         where = " and ".join([*(f"{column} = %s" for column in given), "id > %s"])
-        query = f"select {', '.join(COLUMNS)} from letter where {where} order by id limit %s"
+        query = f"select {', '.join(COLUMNS)}, sum from letter where {where} order by id limit %s"
         while limit is None or limit > 0:
             wanted = min(LETTERS_AT_ONCE, limit or LETTERS_AT_ONCE)
             rows = self._all(query, *given.values(), after, wanted)
-            yield from (as_letter(row) for row in rows)
+            for row in rows:
+                try:
+                    yield sound_letter(row)
+                except Unsound as damage:
+                    region = row[COLUMNS.index("region")]
+                    raise problems.corrupt(flow, region, str(damage), None, letter=damage.letter) from damage
             if len(rows) < wanted:
                 return
             after = rows[-1][COLUMNS.index("id")]
@@ -356,7 +378,8 @@ def _sealed(connection: Connection, flow: str, region: str, epoch: int | None) -
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
         row = connection.execute(
-            "select epoch, body, digest, settled from checkpoint where flow = %s and region = %s "
+            "select epoch, body, digest, incarnation, settled, finished, committed_at, sum from checkpoint "
+            "where flow = %s and region = %s "
             "and (%s::bigint is null or epoch = %s) order by epoch desc limit 1",
             (flow, region, epoch, epoch),
         ).fetchone()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from dataflare.checkpoint import Changes, StateChange
-from dataflare_state.rows import COLUMNS
+from dataflare.checkpoint import Changes, Letter, StateChange
+from dataflare_state.rows import COLUMNS, STATUSES, Unsound, as_letter
+from dataflare_state.sums import of_key, of_row
 from dataflare_state.tables import SHORT, place_of
 
 if TYPE_CHECKING:
     from dataflare_state.server import Connection
 
 AT_ONCE = 20_000
+GIVEN = [column for column in COLUMNS if column != "id"]
 EXPIRED_A_COMMIT = 5_000
 """How many expired keys one commit forgets at most, so that none becomes slow."""
 
@@ -23,10 +25,11 @@ STATE = "insert into state (flow, region, step, name) values (%s, %s, %s, %s) on
 SET = """
 insert into keyed
 select state.id, new.* from state,
-    unnest(%b::bytea[], %b::bytea[], %b::smallint[], %b::bytea[], %b::double precision[]) as new
+    unnest(%b::bytea[], %b::bytea[], %b::smallint[], %b::bytea[], %b::double precision[], %b::bigint[]) as new
 where flow = %s and region = %s and step = %s and name = %s
 on conflict (state, place)
-do update set key_group = excluded.key_group, value = excluded.value, expires = excluded.expires
+do update set key_group = excluded.key_group, value = excluded.value, expires = excluded.expires,
+    sum = excluded.sum
 """
 FORGET = """
 delete from keyed using state
@@ -55,6 +58,7 @@ def keep_state(connection: Connection, flow: str, region: str, changed: list[Sta
                 [change.group for change in some],
                 [change.value for change in some],
                 [change.expires for change in some],
+                [of_key(change.key, change.value or b"", change.expires) for change in some],
             )
             connection.execute(SET, (*columns, *named))
         for some in _some([change for change in last.values() if change.value is None]):
@@ -64,16 +68,29 @@ def keep_state(connection: Connection, flow: str, region: str, changed: list[Sta
 
 def file_letters(connection: Connection, flow: str, changes: Changes, at: str) -> None:
     """Add letters and mark those replayed."""
-    columns = [column for column in COLUMNS if column != "id"]
-    query = f"insert into letter ({', '.join(columns)}) values ({', '.join(['%s'] * len(columns))})"
+    query = f"insert into letter ({', '.join(GIVEN)}, sum) values ({', '.join(['%s'] * len(GIVEN))}, %s)"
     for letter in changes.letters:
         dated = replace(letter, at=letter.at or at)
-        connection.execute(query, [_stored(column, getattr(dated, column)) for column in columns])
+        row = {column: _stored(column, getattr(dated, column)) for column in GIVEN}
+        connection.execute(query, [*row.values(), _sum_of(row)])
     if changes.replayed:
         mark = "update letter set status = 'replayed' where flow = %s and id = any(%s)"
         connection.execute(mark, (flow, changes.replayed))
     if changes.forgotten:
         connection.execute("delete from letter where flow = %s and id = any(%s)", (flow, changes.forgotten))
+
+
+def sound_letter(row: Sequence[Any]) -> Letter:
+    """The letter of a row of ``COLUMNS`` and its sum. Raises Unsound."""
+    *columns, told = row
+    found = dict(zip(COLUMNS, columns, strict=True))
+    if told != _sum_of(found) or found["status"] not in STATUSES:
+        raise Unsound(f"the dead letter {found['id']}", found["id"])
+    return as_letter(columns)
+
+
+def _sum_of(row: Mapping[str, Any]) -> int:
+    return of_row(*(row[column] for column in GIVEN if column not in ("status", "rows")), row["rows"])
 
 
 def _some(changes: list[StateChange]) -> Iterator[list[StateChange]]:
