@@ -9,6 +9,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import postgres as pg
 import psycopg
 import pyarrow as pa
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from dataflare import Batch, ConfigError, Context, DataflareError, Failed, Fenced, Resume, Retry, Secret
 from dataflare.drive import SinkDriver, driver_for
 from dataflare_std.sql.sink import Sql
+from dataflare_std.sql.target import Owner
 
 DAY = dt.date(2026, 1, 2)
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 6)
@@ -350,3 +352,50 @@ def test_the_binary_form_is_what_postgresql_documents() -> None:
     first = struct.pack("!hih", 2, 2, 1) + struct.pack("!i", 1) + b"x"
     second = struct.pack("!hi", 2, -1) + struct.pack("!i", 2) + b"yz"
     assert b"".join(copy_pieces(rows)) == first + second
+
+
+def test_a_server_that_crashes_loses_no_decided_row_and_doubles_none() -> None:
+    with pg.server() as server:
+        uri = server.create("shop")
+
+        def crash() -> None:
+            server.stop("immediate")
+            server.start()
+
+        sink = opened(uri)
+        sink.begin(1)
+        sink.write(Batch.of({"id": [1, 2]}))
+        token = sink.prepare(1, False)
+        crash()
+        with pytest.raises(Retry):
+            sink.commit(1, [token])
+        sink.commit(1, [token])
+        sink.begin(2)
+        sink.write(Batch.of({"id": [3]}))
+        ask(uri, f"DROP TABLE {stage_of(sink, 2)}")
+        ended(uri)
+        with pytest.raises(Retry):
+            sink.write(Batch.of({"id": [4]}))
+        with pytest.raises(Failed) as caught:
+            sink.write(Batch.of({"id": [4]}))
+        assert (caught.value.code, caught.value.problems[0].kind) == ("sql.staged_rows", "retry")
+        with pytest.raises(Failed) as caught:
+            sink.prepare(2, False)
+        assert (caught.value.code, caught.value.problems[0].kind) == ("sql.staged_rows", "retry")
+        sink.abort(2, [])
+        sink.begin(2)
+        sink.write(Batch.of({"id": [3, 4]}))
+        token = sink.prepare(2, False)
+        server.stop("immediate")
+        for _ in range(2):
+            with pytest.raises(Retry):
+                sink.commit(2, [token])
+        server.start()
+        sink.commit(2, [token])
+        assert ask(uri, "SELECT id FROM sales ORDER BY 1") == [(1,), (2,), (3,), (4,)]
+        sink.close()
+
+
+def stage_of(sink: SinkDriver, epoch: int) -> str:
+    """The name of the table that holds an epoch before it is decided."""
+    return Owner.of(sink.ctx).stage(epoch)

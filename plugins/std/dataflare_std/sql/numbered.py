@@ -25,7 +25,11 @@ class NumberedTarget(StagingTarget):
 
     def stage(self, owner: Owner, epoch: int, rows: pa.RecordBatch) -> list[Refusal]:
         """Put rows aside; those that the table would refuse are left out and named."""
-        refused = super().stage(owner, epoch, rows)
+        try:
+            refused = super().stage(owner, epoch, rows)
+        except BaseException:
+            self._unsure = True
+            raise
         self._next, self._unsure = self._next + rows.num_rows, False
         return refused
 
@@ -61,7 +65,6 @@ class NumberedTarget(StagingTarget):
 
         if self._unsure:
             self._rows(f"DELETE FROM {quoted(stage)} WHERE {SEQUENCE} >= {self._next}")
-        self._unsure = True
         columns = [pa.array(range(self._next, self._next + rows.num_rows), pa.int64())]
         for name, column in zip(rows.schema.names, rows.columns, strict=True):
             columns.append(pc.fill_null(column.cast(pa.string()), "upsert") if name == STAGED_OP else column)

@@ -99,7 +99,8 @@ class StagingTarget(ABC):
         stage = owner.stage(epoch)
         with self._transaction(durable=True):
             self._check_fence(owner, owner.fence)
-            staged = self._rows(f"SELECT count(*) FROM {quoted(stage)}")[0][0]
+            there = bool(self._columns_of(stage))
+            staged = self._rows(f"SELECT count(*) FROM {quoted(stage)}")[0][0] if there else 0
             if staged != rows:
                 raise lost_rows(f"{rows} rows were staged for epoch {epoch}, the database holds {staged}")
             # a write, so that this commit reaches the disk, and with it all that was staged before
