@@ -1,4 +1,4 @@
-"""The pytest plugin: ``--crashes full`` for crash suites, and the table of what was killed and what held."""
+"""The pytest plugin: ``--crashes wide`` or ``full`` for crash suites, and the table of what was killed and what held."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ pytest.register_assert_rewrite(*(f"dataflare.testing.store_{part}" for part in (
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--crashes``."""
     group = parser.getgroup("dataflare")
-    group.addoption("--crashes", choices=("fast", "full"), default="fast", help="how thoroughly crash suites kill")
+    group.addoption(
+        "--crashes", choices=("fast", "wide", "full"), default="fast", help="how thoroughly crash suites kill"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Tell the suites, which know nothing of pytest."""
-    if config.getoption("--crashes") == "full":
-        os.environ["DATAFLARE_CRASHES"] = "full"
+    os.environ["DATAFLARE_CRASHES"] = config.getoption("--crashes")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -42,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table: a line a place, a column for each flow, store and sink."""
     reports = [each for of in ("passed", "failed") for each in terminalreporter.getreports(of)]
     given = [value for report in reports for key, value in report.user_properties if key == KEY]
-    if given and terminalreporter.config.getoption("--crashes") == "full":
+    if given and terminalreporter.config.getoption("--crashes") != "fast":
         from dataflare.testing.crash_table import table
 
         terminalreporter.section("crashes: place x sink")

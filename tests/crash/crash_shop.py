@@ -3,13 +3,16 @@
 import json
 import sqlite3
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from dataflare import Batch, Columns, Fenced, Processor, Sink, Source, Split, State, crash, state
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
 
 class Numbers(Source[int]):
-    """Numbers in two splits, fifty at a time; every key comes four times. It writes down what it is told."""
+    """Numbers in two splits, fifty at a time, a second apart; every key comes four times. It notes what it is told."""
 
     count: int = 100
 
@@ -17,14 +20,15 @@ class Numbers(Source[int]):
         return [Split("low"), Split("high")]
 
     def plan(self):
-        return {"n": int, "k": int}
+        return {"n": int, "k": int, "at": datetime}
 
     def read(self, split: Split, position: int = 0):
         half = self.count // 2
         first = 0 if split.id == "low" else half
         for start in range(position, half, 50):
             rows = range(first + start, first + min(start + 50, half))
-            yield {"n": list(rows), "k": [n // 4 for n in rows]}, rows[-1] + 1 - first
+            times = [START + timedelta(seconds=n - first) for n in rows]
+            yield {"n": list(rows), "k": [n // 4 for n in rows], "at": times}, rows[-1] + 1 - first
 
     def acknowledge(self, split: Split, position: int, ctx):
         with ctx.path("told").open("a") as file:
@@ -57,7 +61,7 @@ class Lines(Sink, ability="append"):
     path: Path
 
     def write(self, batch: Batch, ctx):
-        lines = [json.dumps(row) + "\n" for row in batch.to_rows()]
+        lines = [json.dumps(row, default=str) + "\n" for row in batch.to_rows()]
         with ctx.path(self.path).open("a") as file:
             file.writelines(lines[: len(lines) // 2])
             file.flush()
@@ -66,15 +70,16 @@ class Lines(Sink, ability="append"):
 
 
 class KeyedRows(Sink, ability="idempotent", fencing="target"):
-    """Rows of a table by their key `n`, as soon as they come; the table knows its newest owner."""
+    """Rows of a table by their key, as soon as they come; the table knows its newest owner."""
 
     path: Path
+    key: Columns
 
     def open(self, ctx):
         self.fence = ctx.fence
         self.db = sqlite3.connect(ctx.path(self.path), isolation_level=None, check_same_thread=False, timeout=30)
         self.db.executescript(
-            "pragma synchronous = off; create table if not exists rows (n integer primary key, row text);"
+            "pragma synchronous = off; create table if not exists rows (key text primary key, row text);"
             "create table if not exists owner (fence integer)"
         )
         with self.owned():
@@ -82,7 +87,10 @@ class KeyedRows(Sink, ability="idempotent", fencing="target"):
             self.db.execute("insert into owner values (?)", (self.fence,))
 
     def write(self, batch: Batch):
-        rows = [(row["n"], json.dumps(row)) for row in batch.to_rows()]
+        rows = [
+            (json.dumps([row[name] for name in self.key], default=str), json.dumps(row, default=str))
+            for row in batch.to_rows()
+        ]
         with self.owned():
             self.db.executemany("insert or replace into rows values (?, ?)", rows)
         crash.point("upserted")

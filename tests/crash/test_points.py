@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from crash_flows import content, flow, making
+from crash_flows import ROWS, content, flow, making
 
 from dataflare.testing.verdict import counted
 from dataflare_pipeline.crash_points import POINTS
@@ -33,8 +33,8 @@ def test_killed_there_and_run_again_nothing_is_lost_or_doubled(kills: tuple[str,
     for kill in kills:
         assert run(tmp_path, kill) == -signal.SIGKILL
     assert run(tmp_path) == 0
-    wanted = counted({"n": n, "k": n // 4} for n in range(0, 600, 4))
-    found = {sink: counted(rows) for sink, rows in content(tmp_path).items()}
+    wanted = counted([n, n // 4] for n in range(0, ROWS, 4))
+    found = {sink: counted([row["n"], row["k"]] for row in rows) for sink, rows in content(tmp_path).items()}
     assert found == {"one_file": wanted, "transactional": wanted}
 
 
