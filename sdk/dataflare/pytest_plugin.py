@@ -1,4 +1,4 @@
-"""The pytest plugin: ``--crashes wide`` or ``full`` for crash suites, and the table of what was killed and what held."""
+"""The pytest plugin: ``--crashes wide`` or ``full`` for crash suites, and the table of what held."""
 
 from __future__ import annotations
 

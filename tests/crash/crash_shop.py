@@ -1,10 +1,13 @@
 """Components of the flows that the crash suite kills."""
 
 import json
+import socket
 import sqlite3
+import uuid
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 
 from dataflare import Batch, Columns, Fenced, Processor, Sink, Source, Split, State, crash, state
 
@@ -106,3 +109,77 @@ class KeyedRows(Sink, ability="idempotent", fencing="target"):
 
     def close(self):
         self.db.close()
+
+
+class Line:
+    """A connection to the queue server."""
+
+    def __init__(self, address: Path, queue: str) -> None:
+        self.queue = queue
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(address))
+        self.file = self.socket.makefile("rwb")
+
+    def ask(self, op: str, **more):
+        self.file.write(json.dumps({"op": op, "queue": self.queue, **more}).encode() + b"\n")
+        self.file.flush()
+        return json.loads(self.file.readline())
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Stable(Source[int], replay="redelivery", stable_ids=True, acknowledge_within="1h", max_in_flight=10_000):
+    """Messages whose ids stay the same when they come again; those at or before the position were taken."""
+
+    address: Path
+    queue: str
+    acks: Literal["once", "twice", "late"] = "once"
+
+    def open(self):
+        self.line, self.before = Line(self.address, self.queue), 0
+
+    def plan(self):
+        return {"id": int, "n": int}
+
+    def read(self, position: int = 0):
+        while given := self.line.ask("get", most=25):
+            rows = [{"id": id, "n": n} for id, n in given if id > position]
+            yield rows, given[-1][0]
+
+    def acknowledge(self, split: Split, position: int):
+        if self.acks == "late":
+            position, self.before = self.before, position
+        for _ in range(2 if self.acks == "twice" else 1):
+            self.line.ask("acknowledge", up_to=position)
+
+    def close(self):
+        if hasattr(self, "line"):
+            self.line.close()
+
+
+class Changing(Source[Any], replay="redelivery", acknowledge_within="1h", max_in_flight=10_000):
+    """Messages that come again under another name, so nobody can tell whether they were taken."""
+
+    address: Path
+    queue: str
+
+    def open(self):
+        self.line, self.session = Line(self.address, self.queue), uuid.uuid4().hex
+
+    def plan(self):
+        return {"n": int}
+
+    def read(self, position: Any = None):
+        while given := self.line.ask("get", most=25):
+            yield [{"n": n} for _, n in given], [self.session, given[-1][0]]
+
+    def acknowledge(self, split: Split, position: Any):
+        session, last = position
+        if session == self.session:
+            self.line.ask("acknowledge", up_to=last)
+
+    def close(self):
+        if hasattr(self, "line"):
+            self.line.close()
