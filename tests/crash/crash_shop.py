@@ -1,6 +1,8 @@
 """Components of the flows that the crash suite kills."""
 
 import json
+import os
+import signal
 import socket
 import sqlite3
 import uuid
@@ -9,13 +11,29 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from dataflare import Batch, Columns, Fenced, Processor, Sink, Source, Split, State, crash, state
+import pyarrow.compute as pc
+
+from dataflare import (
+    Batch,
+    Columns,
+    Context,
+    Fenced,
+    Processor,
+    Retry,
+    Sink,
+    Source,
+    Split,
+    State,
+    crash,
+    processor,
+    state,
+)
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Numbers(Source[int]):
-    """Numbers in two splits, fifty at a time, a second apart; every key comes four times. It notes what it is told."""
+    """Numbers in two splits, forty at a time, a second apart; every key comes four times. It notes what it is told."""
 
     count: int = 100
 
@@ -28,8 +46,8 @@ class Numbers(Source[int]):
     def read(self, split: Split, position: int = 0):
         half = self.count // 2
         first = 0 if split.id == "low" else half
-        for start in range(position, half, 50):
-            rows = range(first + start, first + min(start + 50, half))
+        for start in range(position, half, 40):
+            rows = range(first + start, first + min(start + 40, half))
             times = [START + timedelta(seconds=n - first) for n in rows]
             yield {"n": list(rows), "k": [n // 4 for n in rows], "at": times}, rows[-1] + 1 - first
 
@@ -183,3 +201,59 @@ class Changing(Source[Any], replay="redelivery", acknowledge_within="1h", max_in
     def close(self):
         if hasattr(self, "line"):
             self.line.close()
+
+
+class Stopping(Numbers):
+    """The same numbers; the first run is asked to stop (SIGTERM) after half of them."""
+
+    def read(self, split: Split, position: int = 0, *, ctx):
+        for rows, end in super().read(split, position):
+            yield rows, end
+            asked = ctx.path("asked-to-stop")
+            if end >= self.count // 4 and not asked.exists():
+                asked.touch()
+                os.kill(os.getpid(), signal.SIGTERM)
+                while not ctx.cancelled:
+                    yield {name: values[:0] for name, values in rows.items()}, end
+
+
+class Flaky(Sink[str], ability="staged", fencing="names"):
+    """Files named when they are decided, which fails three times for each."""
+
+    path: Path
+
+    def open(self, ctx):
+        self.folder = ctx.path(self.path)
+        self.folder.mkdir(exist_ok=True)
+
+    def begin(self, epoch, ctx):
+        self.name, self.rows = ctx.name(epoch), []
+
+    def write(self, batch: Batch):
+        self.rows += batch.to_rows()
+
+    def prepare(self, epoch):
+        (self.folder / f".{self.name}").write_text("".join(json.dumps(row, default=str) + "\n" for row in self.rows))
+        return self.name
+
+    def commit(self, epoch, tokens):
+        for name in tokens:
+            tries = self.folder / f".{name}.tries"
+            if (self.folder / f".{name}").exists():
+                if not tries.exists() or tries.stat().st_size < 3:
+                    with tries.open("a") as file:
+                        file.write(".")
+                    raise Retry("the target is away", after=0.001)
+                (self.folder / f".{name}").rename(self.folder / f"{name}.jsonl")
+
+    def abort(self, epoch, tokens):
+        for name in tokens:
+            (self.folder / f".{name}").unlink(missing_ok=True)
+
+
+@processor
+def even(batch: Batch, ctx: Context) -> Batch:
+    """Odd numbers are refused until somebody has mended it."""
+    if ctx.path("mended").exists():
+        return batch
+    return batch.reject(pc.equal(pc.bit_wise_and(batch["n"], 1), 1), "odd", "`n` must be even")

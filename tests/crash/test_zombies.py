@@ -43,7 +43,7 @@ def places(crashes: Crashes) -> Iterator[str]:
 
 def frozen(stage: Stage, place: str) -> Forked | None:
     """A run that has come to a halt there; None where it ended without passing it."""
-    run = stage.start({"DATAFLARE_CRASH": f"{place}:stop"})
+    run = stage.start(f"{place}:stop")
     if run.until_frozen():
         return run
     finished(run.end())
@@ -93,7 +93,7 @@ def test_it_wakes_up_while_its_successor_is_in_the_middle(crashes: Crashes) -> N
             zombie = frozen(stage, place)
             if zombie is None:
                 continue
-            successor = stage.start({"DATAFLARE_CRASH": "decided:1:stop"})
+            successor = stage.start("decided:1:stop")
             halfway = successor.until_frozen()
             ended = woken(zombie)
             if halfway and not is_fenced(ended):
@@ -133,9 +133,9 @@ def test_a_run_that_lives_is_not_replaced() -> None:
     """Neither in the same folder, nor by its lease where the folder's lock says nothing."""
     crashes = Crashes(making(flow("map", "file", TARGETS["file"], more=PACE)), content)
     with crashes.stage() as stage:
-        first = stage.start({"DATAFLARE_CRASH": "prepared:1:stop"})
+        first = stage.start("prepared:1:stop")
         assert first.until_frozen()
-        second = stage.start({"DATAFLARE_CRASH": "opened:1:stop"})
+        second = stage.start("opened:1:stop")
         assert second.until_frozen(), "the first is silent"
         second.send(signal.SIGCONT)
         finished(second.end())

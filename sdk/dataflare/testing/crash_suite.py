@@ -65,13 +65,17 @@ class Stage:
     folder: Path
     flow: Path
 
-    def start(self, variables: Mapping[str, str] | None = None, first: Callable[[], None] | None = None) -> Forked:
-        """A run under way; ``first`` is called in its process before anything else."""
-        return Forked(self.folder, "run", str(self.flow), "--json", "--quiet", variables=variables, first=first)
+    def start(self, crash: str = "", *words: str, first: Callable[[], None] | None = None, trace: str = "") -> Forked:
+        """A run under way, with more ``words`` for the command; ``crash`` is where it is to die or to freeze.
 
-    def run(self, crash: str = "", **variables: str) -> Ended:
-        """A run and its end; ``crash`` is where it is to die."""
-        return self.start({"DATAFLARE_CRASH": crash, **variables}).end()
+        ``first`` is called in its process before anything else, ``trace`` names the file for what it passes.
+        """
+        variables = {"DATAFLARE_CRASH": crash, "DATAFLARE_CRASH_TRACE": trace}
+        return Forked(self.folder, "run", str(self.flow), "--json", *words, variables=variables, first=first)
+
+    def run(self, crash: str = "", *words: str, first: Callable[[], None] | None = None, trace: str = "") -> Ended:
+        """A run and its end."""
+        return self.start(crash, *words, first=first, trace=trace).end()
 
 
 class Crashes:
@@ -85,7 +89,7 @@ class Crashes:
             self.guarantees = _guarantees(stage.flow)
             """What the plan promises for each sink."""
             trace = stage.folder / ".trace"
-            finished(stage.run(DATAFLARE_CRASH_TRACE=str(trace)))
+            finished(stage.run(trace=str(trace)))
             self.passes = Counter(trace.read_text().split())
             """How often an undisturbed run passes each place."""
             self.wanted = self.held(stage)
