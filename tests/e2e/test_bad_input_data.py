@@ -167,7 +167,8 @@ def test_a_line_of_200_megabytes_is_refused_in_bounded_memory(
     assert done.returncode == 0, done.stderr
     assert json.loads(answer)["rows"] == {"read": 3, "written": 2, "rejected": 1, "dropped": 0}
     assert "files.line_too_long" in done.stderr
-    assert [json.loads(line)["a"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == [1, 2]
+    written = (tmp_path / "out.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["a"] for line in written) == [1, 2]  # two lanes read the two ends
     assert int(used) < 400
 
 
