@@ -226,8 +226,8 @@ class Back:
         self.store.release("f", "r", 1)
         return self
 
-    def to(self, epoch: int) -> Any:
-        main(["state", "reset", str(self.flow), "--to-epoch", str(epoch), "--json"])
+    def to(self, epoch: int, *more: str) -> Any:
+        main(["state", "reset", str(self.flow), "--to-epoch", str(epoch), *more, "--json"])
         answer = json.loads(self._capsys.readouterr().out)
         return answer["errors"][0]["code"] if "errors" in answer else answer
 
@@ -235,7 +235,7 @@ class Back:
 @pytest.mark.parametrize("kind", ["file", "sqlite", "sealed-file", "sealed-sqlite"])
 def test_an_older_epoch_is_taken_and_noted(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     back = Back(tmp_path, capsys, kind).filled()
-    assert back.to(2)["epochs"] == {"r": 5}
+    assert back.to(2)["epoch"] == 5
     loaded = back.store.load("f", "r")
     assert loaded
     assert loaded.splits == checkpoint(2).splits
@@ -245,19 +245,30 @@ def test_an_older_epoch_is_taken_and_noted(kind: str, tmp_path: Path, capsys: py
     assert back.to(99) == "state.unknown_epoch"
 
 
+def test_each_region_counts_its_own_epochs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    back = Back(tmp_path, capsys, "sqlite").filled()
+    back.store.lease("f", "q", "o", 0)
+    back.store.commit(checkpoint(2, region="q"), Changes(), 1)
+    back.store.release("f", "q", 1)
+    assert back.to(2) == "state.unknown_epoch"
+    assert back.to(1, "--region", "q") == "state.unknown_epoch"
+    assert back.to(2, "--region", "r")["epoch"] == 5
+    assert back.store.load("f", "q") == checkpoint(2, region="q")
+
+
 @pytest.mark.parametrize("kind", ["file", "sqlite"])
 def test_keys_do_not_go_back_in_a_plain_store(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     back = Back(tmp_path, capsys, kind).filled(keyed={"s": ["k"]})
     assert back.to(2) == "state.keys_not_kept"
     assert held(back.store)["k"] == "4"
-    assert back.to(4)["epochs"] == {"r": 5}
+    assert back.to(4)["epoch"] == 5
     assert held(back.store)["k"] == "4"
 
 
 @pytest.mark.parametrize("kind", ["sealed-file", "sealed-sqlite"])
 def test_keys_go_back_under_layers(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     back = Back(tmp_path, capsys, kind).filled(keyed={"s": ["k"]})
-    assert back.to(2)["epochs"] == {"r": 5}
+    assert back.to(2)["epoch"] == 5
     assert held(back.store) == {"k": "2", "k1": "1", "k2": "1"}
 
 
@@ -269,7 +280,7 @@ def test_a_damaged_last_epoch_is_passed_and_what_is_put_there_lies_aside(
     commits = [path for path in records if b'"kind":"commit"' in path.read_bytes()]
     commits[-1].write_bytes(commits[-1].read_bytes()[:-3])
     told = back.to(3)
-    assert told["epochs"] == {"r": 5}
+    assert told["epoch"] == 5
     loaded = back.store.load("f", "r")
     assert loaded
     assert loaded.splits == checkpoint(3).splits

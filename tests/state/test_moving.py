@@ -126,6 +126,29 @@ def test_a_copied_flow_goes_on_there_and_not_here(here: str, there: str, moving:
     assert moving.numbers() == EXPECTED
 
 
+def test_a_flow_goes_to_postgresql_and_back(moving: Moving, postgres: str) -> None:
+    there = f"{{uses: state/postgres, with: {{dsn: '{postgres}'}}, {SEALED}}}"
+    moving.on(place("sqlite", "here")).run(51)
+    told = moving.line("state", "copy", "--to", there)
+    assert postgres not in json.dumps(told)
+    moving.on(there).run(71)
+    assert moving.line("state", "verify")["ok"]
+    moving.line("state", "export", "--to", str(moving.base / "out"))
+    moving.on(place("file", "third"))
+    moving.line("state", "import", "--from", str(moving.base / "out"))
+    moving.run(100)
+    assert moving.numbers() == EXPECTED
+
+
+def test_replacing_leaves_no_letter_twice(moving: Moving) -> None:
+    moving.on(place("sqlite", "here")).run(51)
+    moving.line("dlq", "drop")
+    moving.line("state", "export", "--to", str(moving.base / "out"))
+    for _ in range(2):
+        assert moving.line("state", "import", "--from", str(moving.base / "out"), "--replace")["letters"] == 1
+    assert [group["dropped"] for group in moving.line("dlq", "list")] == [8]
+
+
 def test_a_backup_is_kept_and_the_flow_goes_on_here(moving: Moving) -> None:
     moving.on(place("sqlite", "here")).run(51)
     assert moving.line("state", "copy", "--backup", "--to", place("file", "there"))["backup"]

@@ -41,15 +41,14 @@ def reset(
     yes: bool = field(default=False, help="Yes, forget it."),
     keep_made: bool = field(default=False, help="Leave what steps made once (a slot, a table) where it is."),
     to_epoch: int | None = field(default=None, help="Do not begin anew: go back to this kept epoch."),
+    region: str | None = field(default=None, help="With --to-epoch: the region, where several have that epoch."),
 ) -> Json:
     """Forget positions, state and waiting dead letters of a flow that does not run: the next run begins anew."""
     with kept_of(host, flow) as kept:
         regions = kept.regions()
         if to_epoch is not None:
-            return {
-                "flow": kept.flow,
-                **_audited(host, "state.reset", kept.flow, lambda: go_back(kept, to_epoch), epoch=to_epoch),
-            }
+            told = _audited(host, "state.reset", kept.flow, lambda: go_back(kept, to_epoch, region), epoch=to_epoch)
+            return {"flow": kept.flow, **told}
         if regions and not yes:
             raise ConfigError.of(
                 "cli.confirm",

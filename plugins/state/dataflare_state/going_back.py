@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,34 +16,35 @@ from dataflare_state.whole import Whole, changed
 Json = Any
 
 
-def go_back(kept: Kept, epoch: int) -> Json:
-    """Take the epoch in the regions that have it, where it is not the last one; the guarantee says so from then on.
+def go_back(kept: Kept, epoch: int, region: str | None) -> Json:
+    """Take a kept epoch of a region (None: of the one that has it) as its next one; the guarantee says so from then on.
 
     Keyed state is kept as it is now, so a region with keyed state can only go back where the store still has the
     keys of that epoch (under layers it has). Raises StateError ``state.keys_not_kept``.
     """
     store, flow = kept.store, kept.flow
-    with ExitStack() as leases:
-        tokens = {region: leases.enter_context(leased(kept, region)) for region in kept.regions()}
-        found = {region: store.load(flow, region, epoch) for region in tokens}
-        wanted = {region: checkpoint for region, checkpoint in found.items() if checkpoint is not None}
-        if not wanted:
-            raise ConfigError.of(
-                "state.unknown_epoch",
-                f"epoch {epoch} of `{flow}` is not kept",
-                fix="see `history` in `dataflare state inspect`",
-            )
-        prepared = {region: _prepared(kept, checkpoint) for region, checkpoint in wanted.items()}
-        rescued = []
-        for region, (made, state) in prepared.items():
-            try:
-                store.commit(made, Changes(state), tokens[region])
-            except StateError as error:
-                if error.code != "state.corrupt":
-                    raise
-                rescued.append(_replaced(kept, made, state, tokens[region]))
-        told = {region: made.epoch for region, (made, _) in prepared.items()}
-        return {"epochs": told, "guarantee": f"taken back to {epoch}", "rescued": [str(folder) for folder in rescued]}
+    have = [name for name in kept.regions() if epoch in {info.epoch for info in store.history(flow, name)}]
+    chosen = [name for name in have if region in (None, name)]
+    if len(chosen) != 1:
+        where = f" in the region `{region}`" if region else ""
+        several = f"epoch {epoch} is kept in several regions, each of which counts its own: {', '.join(chosen)}"
+        raise ConfigError.of(
+            "state.unknown_epoch",
+            several if chosen else f"epoch {epoch} of `{flow}` is not kept{where}",
+            fix="name one of them: `--region`" if chosen else "see `history` in `dataflare state inspect`",
+        )
+    with leased(kept, chosen[0]) as token:
+        old = store.load(flow, chosen[0], epoch)
+        assert old is not None
+        made, state = _prepared(kept, old)
+        told: dict[str, Json] = {"region": made.region, "epoch": made.epoch, "guarantee": made.guarantee}
+        try:
+            store.commit(made, Changes(state), token)
+        except StateError as error:
+            if error.code != "state.corrupt":
+                raise
+            told["rescued"] = str(_replaced(kept, made, state, token))
+        return told
 
 
 def _prepared(kept: Kept, old: Checkpoint) -> tuple[Checkpoint, list[StateChange]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,14 +98,17 @@ def _restore(kept: Kept, wholes: dict[str, Whole], replacing: bool) -> Json:
             cause=f"regions: {', '.join(held)}",
             fix="add `--replace` to forget it, or name another store",
         )
+    left: list[tuple[str, int]] = []
     with ExitStack() as leases:
         above = {region: whole.token for region, whole in wholes.items()}
         names = [*wholes, *(region for region in held if region not in wholes)]
         tokens = {name: leases.enter_context(leased(kept, name, above=above.get(name, 0))) for name in names}
         for region in held:
             kept.store.reset(kept.flow, region, tokens[region])
+        with suppress(StateError):  # what cannot be read stays: it is no longer waiting, so nothing replays it
+            left = [(letter.region, letter.id) for letter in kept.store.letters(kept.flow, status=None)]
         for region, whole in wholes.items():
-            whole.put(kept.store, tokens[region])
+            whole.put(kept.store, tokens[region], [number for of, number in left if of == region])
     return {**_told(wholes), "tokens": tokens}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import xxhash
@@ -20,9 +21,9 @@ class Whole:
     state: list[StateChange] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
 
-    def put(self, store: Store, fence: int) -> None:
-        """Commit it into a store that holds nothing of the region."""
-        store.commit(self.checkpoint, Changes(self.state, self.letters), fence)
+    def put(self, store: Store, fence: int, forgotten: Iterable[int] = ()) -> None:
+        """Commit it into a store that holds nothing of the region but the letters ``forgotten``, which go."""
+        store.commit(self.checkpoint, Changes(self.state, self.letters, forgotten=list(forgotten)), fence)
 
 
 def whole_of(store: Store, flow: str, region: str) -> Whole | None:
