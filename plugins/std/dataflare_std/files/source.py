@@ -61,7 +61,9 @@ class Files(Source[dict[str, Any]], replay="position"):
     ordered: bool = field(default=False, help="Read each file in one piece, in order.")
     on_bad: str = field(default="reject", choices=("reject", "fail"), help="What a line that is no row does.")
     block: Bytes = field(default=8 << 20, ge=4096, advanced=True, help="Bytes parsed at a time.")
-    split_size: Bytes | None = field(default=None, ge=1, advanced=True, help="Bytes of a range; default 32 MiB.")
+    split_size: Bytes | None = field(
+        default=None, ge=1, advanced=True, help="Bytes of a range; by default 32 MiB, near the end of a file 8 MiB."
+    )
     max_line: Bytes = field(default=16 << 20, ge=1, advanced=True, help="Longer lines are refused.")
     delimiter: str = field(default=",", when=_may_be_csv, min_length=1, max_length=1, help="What separates fields.")
     header: bool = field(default=True, when=_may_be_csv, help="The first row names the columns.")
