@@ -13,9 +13,12 @@ from typing import Any
 import postgres as pg
 import pytest
 
-from dataflare.checkpoint import Checkpoint, Letter, SplitState, StateChange
 from dataflare.context import Context
 from dataflare.store import Store
+from dataflare.testing.store_kept import change as change
+from dataflare.testing.store_kept import checkpoint as checkpoint
+from dataflare.testing.store_kept import held as held
+from dataflare.testing.store_kept import letter as letter
 from dataflare_host import Host
 
 KINDS = ["memory", "file", "sqlite", "postgres"]
@@ -80,29 +83,3 @@ def opened(kind: str, tmp_path: Path) -> Iterator[Callable[[], Store]]:
 @pytest.fixture
 def store(opened: Callable[[], Store]) -> Store:
     return opened()
-
-
-def checkpoint(epoch: int, *, flow: str = "f", region: str = "r", incarnation: str = "i", **more: Any) -> Checkpoint:
-    """A checkpoint whose content tells its epoch."""
-    splits = {"read": [SplitState("a.csv", "active", {"byte": epoch}, after=("x",)), SplitState("b.csv")]}
-    given = {"splits": splits, "committed_at": "2026-01-01T00:00:00+00:00", **more}
-    return Checkpoint(flow, region, incarnation, epoch, **given)
-
-
-def change(
-    key: str, value: str | None, *, step: str = "s", name: str = "seen", expires: float | None = None
-) -> StateChange:
-    """A changed key."""
-    return StateChange(step, name, len(key) % 256, key.encode(), None if value is None else value.encode(), expires)
-
-
-def letter(
-    code: str = "bad", *, step: str = "s", flow: str = "f", region: str = "r", rows: bytes = b"rows", **more: Any
-) -> Letter:
-    """A dead letter."""
-    return Letter(flow, region, step, code, "not good", 1, 3, rows, place={"line": 7}, at="2026-01-01T00:00:00", **more)
-
-
-def held(store: Store, *, flow: str = "f", region: str = "r", step: str = "s", name: str = "seen") -> dict[str, str]:
-    """What a state holds."""
-    return {key.decode(): value.decode() for key, value, _ in store.state(flow, region, step, name)}

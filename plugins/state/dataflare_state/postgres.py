@@ -22,7 +22,14 @@ from dataflare.context import Context
 from dataflare.errors import StateError
 from dataflare.store import Store
 from dataflare_state import packing, problems, rules, sums
-from dataflare_state.postgres_rows import file_letters, keep_state, sound_letter
+from dataflare_state.postgres_rows import (
+    file_letters,
+    history_of,
+    keep_checkpoint,
+    keep_state,
+    sealed_checkpoint,
+    sound_letter,
+)
 from dataflare_state.rows import COLUMNS, Unsound
 
 if TYPE_CHECKING:
@@ -133,7 +140,8 @@ class Postgres(Store, name="postgres", shared="any"):
     def release(self, flow: str, region: str, fence: int) -> None:
         """Give the lease back."""
         mark = "update lease set released = true where flow = %s and region = %s and token = %s"
-        self._session.write(lambda connection: connection.execute(mark, (flow, region, fence)))
+        # Where the server is gone it lapses by itself: nobody waits for that at the end of a run.
+        self._session.write(lambda connection: connection.execute(mark, (flow, region, fence)), patience=0)
 
     def load(self, flow: str, region: str, epoch: int | None = None) -> Checkpoint | None:
         """The last committed epoch, or a kept older one."""
@@ -144,7 +152,7 @@ class Postgres(Store, name="postgres", shared="any"):
 
     def _read(self, flow: str, region: str, epoch: int | None) -> tuple[Checkpoint | None, str, int]:
         """A checkpoint or what is damaged of it, and its epoch."""
-        kept = self._session.read(partial(_sealed, flow=flow, region=region, epoch=epoch), None)
+        kept = self._session.read(partial(sealed_checkpoint, flow=flow, region=region, epoch=epoch), None)
         if kept is None:
             return None, "", 0
         row, blobs = kept
@@ -187,7 +195,6 @@ class Postgres(Store, name="postgres", shared="any"):
         flow, region, epoch = checkpoint.flow, checkpoint.region, checkpoint.epoch
         body, blobs = packing.text(checkpoint)
         sealed = packing.digest(flow, region, epoch, body)
-        sum_of = partial(sums.of_row, flow, region, epoch, sealed, checkpoint.incarnation)
         tries = count(1)
 
         def write(connection: Connection) -> None:
@@ -199,29 +206,7 @@ class Postgres(Store, name="postgres", shared="any"):
                 "order by epoch desc limit 1",
                 (flow, region),
             )
-            told = (checkpoint.settled, checkpoint.finished, checkpoint.committed_at)
-            connection.execute(
-                "insert into checkpoint values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
-                (
-                    flow,
-                    region,
-                    epoch,
-                    checkpoint.incarnation,
-                    body,
-                    sealed,
-                    *told,
-                    sum_of(*told),
-                    sum_of(True, *told[1:]),
-                ),
-            )
-            for digest, data in blobs.items():
-                connection.execute(
-                    "insert into blob values (%s, %s, %s, %s) on conflict do nothing", (flow, region, digest, data)
-                )
-                connection.execute(
-                    "insert into blob_use values (%s, %s, %s, %s) on conflict do nothing",
-                    (flow, region, epoch, digest),
-                )
+            keep_checkpoint(connection, checkpoint, body, sealed, blobs)
             keep_state(connection, flow, region, changes.state)
             file_letters(connection, flow, changes, checkpoint.committed_at)
             expect()
@@ -250,7 +235,7 @@ class Postgres(Store, name="postgres", shared="any"):
 
     def history(self, flow: str, region: str) -> list[EpochInfo]:
         """The kept epochs, newest first."""
-        return self._session.read(partial(_history, flow=flow, region=region), [])
+        return self._session.read(partial(history_of, flow=flow, region=region), [])
 
     def prune(self, flow: str, region: str, keep: int) -> list[int]:
         """Forget all but the newest ``keep`` settled epochs and what is unsettled or last."""
@@ -260,7 +245,7 @@ class Postgres(Store, name="postgres", shared="any"):
         def forget(connection: Connection) -> list[int]:
             # With the lease's row locked: a commit may just begin to use a snapshot that nothing else uses.
             _lease(connection, flow, region)
-            gone = rules.prunable(_history(connection, flow, region), keep)
+            gone = rules.prunable(history_of(connection, flow, region), keep)
             of = (flow, region)
             for table in ("checkpoint", "blob_use"):
                 connection.execute(
@@ -371,30 +356,3 @@ def _lease(connection: Connection, flow: str, region: str) -> tuple[int, uuid.UU
     """The newest token and who took it, the row locked."""
     row = connection.execute(LEASE, (flow, region)).fetchone()
     return (row[0], row[1]) if row else (0, None)
-
-
-def _sealed(connection: Connection, flow: str, region: str, epoch: int | None) -> tuple[Any, list[Any]] | None:
-    """A checkpoint's row (the last one's, where no epoch is named) and its snapshots, of one moment."""
-    with connection.transaction():
-        connection.execute("set transaction isolation level repeatable read, read only")
-        row = connection.execute(
-            "select epoch, body, digest, incarnation, settled, finished, committed_at, sum from checkpoint "
-            "where flow = %s and region = %s "
-            "and (%s::bigint is null or epoch = %s) order by epoch desc limit 1",
-            (flow, region, epoch, epoch),
-        ).fetchone()
-        blobs = connection.execute(
-            "select digest, data from blob join blob_use using (flow, region, digest) "
-            "where flow = %s and region = %s and epoch = %s",
-            (flow, region, row[0] if row else None),
-        ).fetchall()
-    return (row, blobs) if row else None
-
-
-def _history(connection: Connection, flow: str, region: str) -> list[EpochInfo]:
-    rows = connection.execute(
-        "select epoch, committed_at, settled, finished, octet_length(body) from checkpoint "
-        "where flow = %s and region = %s order by epoch desc",
-        (flow, region),
-    )
-    return [EpochInfo(*row) for row in rows]

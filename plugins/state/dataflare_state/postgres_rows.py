@@ -1,4 +1,4 @@
-"""Keys and letters on their way into the PostgreSQL store's tables: many rows a statement, one array a column."""
+"""Checkpoints, keys and letters as rows of the PostgreSQL store's tables; keys many a statement, one array a column."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from dataflare.checkpoint import Changes, Letter, StateChange
+from dataflare.checkpoint import Changes, Checkpoint, EpochInfo, Letter, StateChange
 from dataflare_state.rows import COLUMNS, STATUSES, Unsound, as_letter
 from dataflare_state.sums import of_key, of_row
 from dataflare_state.tables import SHORT, place_of
@@ -41,6 +42,55 @@ delete from keyed where (state, place) in (
     where flow = %s and region = %s and expires is not null and expires < %s limit %s
 )
 """
+
+
+def keep_checkpoint(
+    connection: Connection, checkpoint: Checkpoint, body: str, seal: str, blobs: Mapping[str, str]
+) -> None:
+    """Write a checkpoint and its snapshots, where they are not there yet."""
+    of = (checkpoint.flow, checkpoint.region)
+    told = (checkpoint.finished, checkpoint.committed_at)
+    named = (*of, checkpoint.epoch, checkpoint.incarnation, body, seal, checkpoint.settled, *told)
+    sum_of = partial(of_row, *of, checkpoint.epoch, seal, checkpoint.incarnation)
+    connection.execute(
+        "insert into checkpoint values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) on conflict do nothing",
+        (*named, sum_of(checkpoint.settled, *told), sum_of(True, *told)),
+    )
+    for digest, data in blobs.items():
+        connection.execute("insert into blob values (%s, %s, %s, %s) on conflict do nothing", (*of, digest, data))
+        connection.execute(
+            "insert into blob_use values (%s, %s, %s, %s) on conflict do nothing", (*of, checkpoint.epoch, digest)
+        )
+
+
+def sealed_checkpoint(
+    connection: Connection, flow: str, region: str, epoch: int | None
+) -> tuple[Any, list[Any]] | None:
+    """A checkpoint's row (the last one's, where no epoch is named) and its snapshots, of one moment."""
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read, read only")
+        row = connection.execute(
+            "select epoch, body, digest, incarnation, settled, finished, committed_at, sum from checkpoint "
+            "where flow = %s and region = %s "
+            "and (%s::bigint is null or epoch = %s) order by epoch desc limit 1",
+            (flow, region, epoch, epoch),
+        ).fetchone()
+        blobs = connection.execute(
+            "select digest, data from blob join blob_use using (flow, region, digest) "
+            "where flow = %s and region = %s and epoch = %s",
+            (flow, region, row[0] if row else None),
+        ).fetchall()
+    return (row, blobs) if row else None
+
+
+def history_of(connection: Connection, flow: str, region: str) -> list[EpochInfo]:
+    """The kept epochs, newest first."""
+    rows = connection.execute(
+        "select epoch, committed_at, settled, finished, octet_length(body) from checkpoint "
+        "where flow = %s and region = %s order by epoch desc",
+        (flow, region),
+    )
+    return [EpochInfo(*row) for row in rows]
 
 
 def keep_state(connection: Connection, flow: str, region: str, changed: list[StateChange]) -> None:

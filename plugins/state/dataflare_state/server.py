@@ -171,7 +171,7 @@ class Session:
         """Do it; ``nothing`` as long as nobody has made the tables."""
         return self._done(lambda connection: work(connection) if self._known(connection) else nothing)
 
-    def write(self, work: Callable[[Connection], T]) -> T:
+    def write(self, work: Callable[[Connection], T], patience: float | None = None) -> T:
         """Do it in one pipelined transaction, the tables made where there are none.
 
         After a lost connection it is done again, so ``work`` must find out what an earlier try has left behind.
@@ -183,7 +183,7 @@ class Session:
             with connection.pipeline(), connection.transaction():
                 return work(connection)
 
-        return self._done(whole)
+        return self._done(whole, patience)
 
     @contextmanager
     def aside(self) -> Iterator[Connection | None]:
@@ -221,7 +221,8 @@ class Session:
                     self._expect_idle()
                 if time.monotonic() >= until:
                     raise problem from why
-                log.warning("connecting to %s again: %s", self.server.place, problem.problems[0].cause)
+                if pause == PAUSES[0]:
+                    log.warning("connecting to %s again: %s", self.server.place, problem.problems[0].cause)
                 time.sleep(pause)
         raise AssertionError("pauses without end")
 
