@@ -141,3 +141,27 @@ def test_a_run_that_lives_is_not_replaced() -> None:
         finished(second.end())
         first.send(signal.SIGCONT)
         assert is_fenced(first.end())
+
+
+def test_a_file_that_a_frozen_run_has_open_is_left_to_it() -> None:
+    """Even where the successor begins anew behind the same rows, nothing that it wrote is written over."""
+    crashes = Crashes(making(flow("map", "file", ["one_file"], more=PACE)), content)
+    with crashes.stage() as stage:
+        zombie = frozen(stage, "sink-publish:2")
+        assert zombie is not None
+        finished(stage.run("", "--from-start", "--append"))
+        before = (stage.folder / "one.jsonl").read_bytes()
+        assert is_fenced(woken(zombie))
+        assert (stage.folder / "one.jsonl").read_bytes() == before
+
+
+def test_killed_inside_a_takeover_of_a_target_whose_lock_is_held() -> None:
+    crashes = Crashes(making(flow("map", "file", ["one_file", "staged"], more=PACE)), content)
+    for place in ("takeover:1", "sink-takeover:1", "sink-takeover:2"):
+        with crashes.stage() as stage:
+            zombie = frozen(stage, "decided:2")
+            assert zombie is not None
+            assert stage.run(place).killed
+            finished(stage.run())
+            assert is_fenced(woken(zombie))
+            assert [each for each in crashes.judge([place], stage) if not each.held] == []

@@ -1,14 +1,15 @@
 """A single text file as target.
 
 An epoch's rows are staged in a hidden file beside it and appended at commit, at the offset that the token names. So a
-reader never sees rows that are not decided, a commit may come twice or be cut off in the middle, and an owner that
-lost its lease can at worst write the same bytes to the same place again. The first epoch gets the file's name, without
-a copy.
+reader never sees rows that are not decided, and a commit may come twice or be cut off in the middle. Where a frozen
+owner was replaced, the file is copied and the copy gets its name: what that one has open is nobody's file any more. The
+first epoch gets the file's name without a copy.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,8 @@ class OneFile:
             self._replace = rule == "replace" and self.path.exists()
         else:
             self._check_length(token, size)
+        if self._lock.displaced and self.path.exists():
+            self._leave_to_former(ctx)
         live = {token["staged"]} if token and token["staged"] else set()
         sweep(self.path.parent, self.path.name, ctx, live)
         self._headed = bool(token["start"] + token["bytes"] if token else size and not self._replace)
@@ -132,8 +135,27 @@ class OneFile:
         elif self._size() < end or staged.exists():
             self._check_length(token, self._size())
             if not os.path.samefile(staged, self.path):
-                _copy_to(staged, self.path, token["start"])
+                self._append(staged, token["start"])
             staged.unlink()
+
+    def _append(self, staged: Path, start: int) -> None:
+        """Write a staged file's bytes at an offset of the target, and make them durable. Raises Fenced."""
+        assert self._lock is not None
+        with staged.open("rb") as source, self.path.open("r+b") as sink:
+            self._lock.check()  # once open: a successor copies the file after it took the lock, so this one is ours
+            _copy(source.fileno(), sink.fileno(), start)
+            os.fsync(sink.fileno())
+        self._lock.check()  # a successor may have copied too little, and needs what is staged
+
+    def _leave_to_former(self, ctx: Context) -> None:
+        """Leave the file to the frozen process that may have it open, and go on with a copy of the same name."""
+        copy = self.path.with_name(staged_name(self.path.name, ctx, ctx.epoch, 1))
+        shutil.copyfile(self.path, copy)
+        shutil.copymode(self.path, copy)
+        with copy.open("rb") as file:
+            os.fsync(file.fileno())
+        copy.replace(self.path)
+        sync_folder(self.path.parent)
 
     def _open_staged(self, ctx: Context, epoch: int) -> Staged:
         if self._staged is None:
@@ -162,20 +184,6 @@ class OneFile:
             return self.path.stat().st_size
         except FileNotFoundError:
             return 0
-
-
-def _copy_to(staged: Path, target: Path, start: int) -> None:
-    """Write a staged file's bytes at an offset of the target, and make them durable."""
-    source = os.open(staged, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        sink = os.open(target, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            _copy(source, sink, start)
-            os.fsync(sink)
-        finally:
-            os.close(sink)
-    finally:
-        os.close(source)
 
 
 def _copy(source: int, sink: int, start: int) -> None:

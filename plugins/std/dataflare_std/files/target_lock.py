@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from dataflare import crash
 from dataflare.context import Context
 from dataflare.errors import Failed, Fenced
 from dataflare_std.files.staging import write_failed
@@ -23,6 +24,8 @@ class TargetLock:
 
     def __init__(self, path: Path, target: Path, ctx: Context) -> None:
         self.path = path
+        self.displaced = False
+        """Whether an older owner still holds the lock that stood here: a frozen process, with the target open maybe."""
         self._target = target
         self._owner = {"flow": ctx.flow, "step": ctx.step, "fence": ctx.fence, "process": os.getpid()}
         try:
@@ -69,7 +72,9 @@ class TargetLock:
         file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._sign(file)
+        crash.point("sink-takeover")
         new.replace(self.path)
+        self.displaced = True
         return file
 
     def _sign(self, file: int) -> None:
