@@ -206,44 +206,6 @@ def test_a_trigger_and_a_check_put_off_refuse_rows_before_the_decision(postgres:
     sink.close()
 
 
-def test_lanes_that_stage_the_same_unique_value_keep_the_first(postgres: str) -> None:
-    ask(postgres, "CREATE TABLE sales (id bigint UNIQUE)")
-    lanes = [opened(postgres, number=number) for number in range(2)]
-    for each in lanes:
-        each.begin(1)
-    assert lanes[1].write(Batch.of({"id": [1, 2]})) == []
-    assert [each.rows.to_pylist() for each in lanes[0].write(Batch.of({"id": [3, 2]}))] == [[1]]
-    tokens = [each.prepare(1, False) for each in lanes]
-    lanes[0].commit(1, tokens)
-    assert ask(postgres, "SELECT id FROM sales ORDER BY 1") == [(1,), (2,), (3,)]
-    for each in lanes:
-        each.close()
-
-
-def test_a_row_that_another_writer_brings_before_the_commit_is_a_clear_refusal(postgres: str) -> None:
-    ask(postgres, "CREATE TABLE sales (id bigint UNIQUE)")
-    sink = opened(postgres)
-    sink.begin(1)
-    sink.write(Batch.of({"id": [1]}))
-    ask(postgres, "INSERT INTO sales VALUES (1)")
-    with pytest.raises(Failed) as caught:
-        sink.prepare(1, False)
-    assert caught.value.code == "sql.constraint"
-    sink.abort(1, [])
-    ask(postgres, "DELETE FROM sales")
-    sink.begin(1)
-    sink.write(Batch.of({"id": [1]}))
-    token = sink.prepare(1, False)
-    ask(postgres, "INSERT INTO sales VALUES (1)")
-    with pytest.raises(Failed) as caught:
-        sink.commit(1, [token])
-    assert caught.value.code == "sql.constraint"
-    ask(postgres, "DELETE FROM sales")
-    sink.commit(1, [token])
-    assert ask(postgres, "SELECT * FROM sales") == [(1,)]
-    sink.close()
-
-
 def test_a_table_in_a_schema(postgres: str) -> None:
     ask(postgres, "CREATE SCHEMA shop")
     sink = opened(postgres, table="shop.Sales", mode="upsert", key="id")

@@ -18,7 +18,7 @@ from dataflare_std.sql.database_file import FileKind, check_address, check_datab
 from dataflare_std.sql.duck_errors import is_refusal, refusal, translated
 from dataflare_std.sql.duck_table import make_room, shape_of
 from dataflare_std.sql.numbered import NumberedTarget
-from dataflare_std.sql.staging import TableShape
+from dataflare_std.sql.shape import TableShape
 from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import OP, Misfits, Owner, Refusal, Table
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dataflare import ConfigError
 from dataflare_std.sql import statements
-from dataflare_std.sql.staging import TableShape, key_index, key_not_unique
+from dataflare_std.sql.shape import TableShape, key_index, key_not_unique
 from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import Table
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from dataflare_std.sql import refusals
-from dataflare_std.sql.staging import StagingTarget, TableShape, lost_rows
+from dataflare_std.sql.shape import TableShape
+from dataflare_std.sql.staging import StagingTarget, lost_rows
 from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted
 from dataflare_std.sql.target import Owner, Refusal, Table
 

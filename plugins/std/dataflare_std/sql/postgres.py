@@ -19,7 +19,7 @@ from dataflare_std.sql.postgres_copy import HEAD, TAIL, copy_pieces
 from dataflare_std.sql.postgres_errors import is_refusal, refusal, translated
 from dataflare_std.sql.postgres_read import read_table
 from dataflare_std.sql.postgres_table import PostgresShape, make_room, missing_rights, shape_of
-from dataflare_std.sql.staging import TableShape
+from dataflare_std.sql.shape import TableShape
 from dataflare_std.sql.statements import quoted, table_name
 from dataflare_std.sql.target import OP, Misfits, Owner, Refusal, Table
 

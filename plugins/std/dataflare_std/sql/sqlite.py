@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from dataflare import ConfigError, Context, Problem
 from dataflare_std.sql import statements
 from dataflare_std.sql.database_file import FileKind, check_address, check_database, database_path
+from dataflare_std.sql.shape import TableShape
 from dataflare_std.sql.sqlite_errors import constraint, translated
 from dataflare_std.sql.sqlite_table import make_room, shape_of, types_of
 from dataflare_std.sql.sqlite_values import as_declared, bindable, declared, too_large, unsupported
-from dataflare_std.sql.staging import StagingTarget, TableShape
+from dataflare_std.sql.staging import StagingTarget
 from dataflare_std.sql.statements import STAGED_OP, quoted
 from dataflare_std.sql.target import OP, Misfits, Refusal, Table
 
@@ -173,18 +174,21 @@ class SqliteTarget(StagingTarget):
     def _refused(
         self, stage: str, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]], shape: TableShape
     ) -> list[Refusal]:
-        """Rows that break a constraint of the table, or repeat what this epoch has staged."""
+        """Rows that break a constraint of the table, or repeat what this epoch has staged, in any lane."""
         data = [name for name in names if name != STAGED_OP]
-        into_table = statements.insert(self._name, data, self._table.key)
-        into_stage = statements.insert(quoted(stage), names)
         places = [at for at, name in enumerate(names) if name != STAGED_OP]
         deletes = names.index(STAGED_OP) if STAGED_OP in names else None
         kept = [at for at, row in enumerate(rows) if deletes is None or row[deletes] != "delete"]
         trial = {at: tuple(rows[at][place] for place in places) for at in kept}
-        refused = self._refused_by(into_table, trial)
+        refused = self._refused_by(statements.insert(self._name, data, self._table.key), trial)
         staged = {at: row for at, row in enumerate(rows) if at not in {refusal.row for refusal in refused}}
-        repeated = self._refused_by(into_stage, staged)
-        return refused + [replace(each, message=each.message.replace(stage, self._table.name)) for each in repeated]
+        for each in [stage, *self._stages_beside(stage)]:
+            if set(names) <= set(self._columns_of(each)):
+                repeated = self._refused_by(statements.insert(quoted(each), names), staged)
+                staged = {at: row for at, row in staged.items() if at not in {refusal.row for refusal in repeated}}
+                message = f"UNIQUE constraint failed: {self._table.name}, which gets such a row in this epoch"
+                refused += [replace(refusal, message=message) for refusal in repeated]
+        return refused
 
     def _refused_by(self, text: str, rows: Mapping[int, tuple[Any, ...]]) -> list[Refusal]:
         try:

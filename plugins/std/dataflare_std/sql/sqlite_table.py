@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from dataflare import ConfigError
 from dataflare_std.sql import statements
-from dataflare_std.sql.staging import TableShape, key_not_unique
+from dataflare_std.sql.shape import TableShape, key_not_unique
 from dataflare_std.sql.statements import quoted
 from dataflare_std.sql.target import Table
 

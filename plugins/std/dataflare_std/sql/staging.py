@@ -9,34 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dataflare import Failed, Fenced, crash
 from dataflare_std.sql import statements
+from dataflare_std.sql.shape import TableShape
 from dataflare_std.sql.statements import SEQUENCE, STAGED_OP, quoted
 from dataflare_std.sql.target import OP, Owner, Refusal, Staged, Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass
-class TableShape:
-    """A table as it is now: columns with their types, lists of columns that hold no value twice, those never null.
-
-    ``guarded``: something in it besides the key of an upsert could refuse a row.
-    """
-
-    columns: dict[str, str] = field(default_factory=dict)
-    unique: list[tuple[str, ...]] = field(default_factory=list)
-    guarded: bool = False
-    required: frozenset[str] = frozenset()
-
-    def is_unique(self, key: tuple[str, ...]) -> bool:
-        """Whether two rows cannot have the same key."""
-        return any(set(index) == set(key) for index in self.unique)
 
 
 class StagingTarget(ABC):
@@ -64,7 +46,11 @@ class StagingTarget(ABC):
             self._alone()
             for text in statements.BOOKKEEPING:
                 self._rows(text)
-            self._check_fence(owner, owner.fence)
+            # All lanes: an older run may have had more of them.
+            newest = self._rows(statements.NEWEST_FENCE, _sink(owner))[0][0] or 0
+            if newest > owner.fence:
+                raise self._fenced(owner, newest, owner.fence)
+            self._rows(statements.RAISE_LANES, (owner.fence, *_sink(owner), owner.fence))
             self._rows(statements.RAISE_FENCE, (*_lane(owner), owner.fence))
             self._drop(set(self._dead_stages(owner, first)).difference(live))
 
@@ -287,12 +273,15 @@ class StagingTarget(ABC):
         found = self._rows(statements.LANE + self.lane_lock, _lane(owner))
         epoch, newest = found[0] if found else (0, 0)
         if newest > fence:
-            raise Fenced.of(
-                "sql.fenced",
-                f"a newer run of flow `{owner.flow}` writes to `{self._table.name}`: this one must stop",
-                cause=f"its fencing token is {newest}, this one has {fence}",
-            )
+            raise self._fenced(owner, newest, fence)
         return int(epoch)
+
+    def _fenced(self, owner: Owner, newest: int, fence: int) -> Fenced:
+        return Fenced.of(
+            "sql.fenced",
+            f"a newer run of flow `{owner.flow}` writes to `{self._table.name}`: this one must stop",
+            cause=f"its fencing token is {newest}, this one has {fence}",
+        )
 
     def _dead_stages(self, owner: Owner, first: bool) -> Iterator[str]:
         staged = self._rows(
@@ -315,22 +304,6 @@ class StagingTarget(ABC):
 def lost_rows(what: str) -> Failed:
     """Staged rows that are gone before their epoch was decided (a database that crashed): the epoch comes again."""
     return Failed.of("sql.staged_rows", what, kind="retry", fix="nothing: the epoch is repeated from its beginning")
-
-
-def key_index(table: Table) -> str:
-    """The name of the index that an upsert makes where the table has none for its key."""
-    return "dataflare_key_" + sha256("\0".join((table.name, *table.key)).encode()).hexdigest()[:16]
-
-
-def key_not_unique(table: Table) -> Failed:
-    """The refusal of an upsert into a table that holds a key twice."""
-    return Failed.of(
-        "sql.key_not_unique",
-        f"rows of `{table.name}` share the same key {', '.join(table.key)}",
-        pointer="/key",
-        cause="`upsert` replaces the one row that has the key, so there must not be two",
-        fix="remove the doubled rows, or name the columns that tell rows apart",
-    )
 
 
 def _sink(owner: Owner) -> tuple[str, str, str]:

@@ -24,6 +24,8 @@ NOTE_EPOCH = (
     "INSERT INTO dataflare_epochs (incarnation, flow, sink, lane, epoch, fence) VALUES (?, ?, ?, ?, ?, ?) "
     "ON CONFLICT (incarnation, flow, sink, lane) DO UPDATE SET epoch = excluded.epoch, fence = excluded.fence"
 )
+RAISE_LANES = "UPDATE dataflare_epochs SET fence = ? WHERE incarnation = ? AND flow = ? AND sink = ? AND fence < ?"
+NEWEST_FENCE = "SELECT max(fence) FROM dataflare_epochs WHERE incarnation = ? AND flow = ? AND sink = ?"
 SAME_FENCE = "UPDATE dataflare_epochs SET fence = ? WHERE incarnation = ? AND flow = ? AND sink = ? AND lane = ?"
 LANE = "SELECT epoch, fence FROM dataflare_epochs WHERE incarnation = ? AND flow = ? AND sink = ? AND lane = ?"
 LANES_OF_EPOCH = (

@@ -1,4 +1,4 @@
-"""The SQL sink through its driver: each row exactly once, whatever crashes, comes again or comes too late."""
+"""SQLite as target: what is its own, beside the promises that all databases keep (`test_sql_targets`)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import json
 import sqlite3
 import subprocess
 import sys
-import tempfile
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from dataflare import Batch, ConfigError, Context, Failed, Fenced, Resume, Retry, Schema
+from dataflare import Batch, ConfigError, Context, Failed, Resume, Retry, Schema
 from dataflare.drive import SinkDriver, driver_for
 from dataflare_std.sql.sink import Sql
 
@@ -64,17 +61,6 @@ def prepared(folder: Path, text: str) -> None:
         connection.executescript(text)
 
 
-def test_rows_appear_when_their_epoch_is_committed_and_only_once(tmp_path: Path) -> None:
-    sink = opened(tmp_path)
-    token = staged(sink, 1, ROWS)
-    assert rows_in(tmp_path) == []
-    for _ in range(3):
-        sink.commit(1, [token])
-    assert rows_in(tmp_path) == [(1, "a"), (2, "b"), (3, None)]
-    assert sink.recover() == 1
-    assert tables_in(tmp_path) == {"sales", "dataflare_epochs", "dataflare_stages"}
-
-
 def test_another_instance_commits_by_the_token_alone(tmp_path: Path) -> None:
     first = opened(tmp_path)
     token = staged(first, 1, ROWS)
@@ -85,30 +71,11 @@ def test_another_instance_commits_by_the_token_alone(tmp_path: Path) -> None:
     assert len(rows_in(tmp_path)) == 3
 
 
-def test_all_lanes_are_committed_together(tmp_path: Path) -> None:
-    lanes = [opened(tmp_path, number) for number in range(2)]
-    tokens = [staged(each, 1, {"id": [number]}) for number, each in enumerate(lanes)]
-    lanes[1].commit(1, tokens)
-    assert rows_in(tmp_path) == [(0,), (1,)]
-    assert lanes[0].recover() == 1
-
-
 def test_a_lane_without_rows_has_nothing_to_commit(tmp_path: Path) -> None:
     sink = opened(tmp_path)
     assert staged(sink, 1) is None
     sink.commit(1, [None])
     assert sink.recover() is None
-
-
-def test_an_abort_leaves_nothing_and_the_epoch_may_begin_again(tmp_path: Path) -> None:
-    sink = opened(tmp_path)
-    sink.abort(1, [staged(sink, 1, ROWS)])
-    sink.begin(1)
-    sink.write(Batch.of(ROWS))
-    sink.abort(1, [])
-    assert rows_in(tmp_path) == []
-    sink.commit(1, [staged(sink, 1, ROWS)])
-    assert len(rows_in(tmp_path)) == 3
 
 
 def test_what_a_crash_left_staged_is_dropped_at_the_next_start(tmp_path: Path) -> None:
@@ -150,52 +117,6 @@ def test_what_was_prepared_survives_sigkill(tmp_path: Path) -> None:
     assert tables_in(tmp_path) == {"sales", "dataflare_epochs", "dataflare_stages"}
 
 
-def test_an_older_owner_is_kept_out(tmp_path: Path) -> None:
-    zombie = opened(tmp_path, fence=1)
-    token = staged(zombie, 1, ROWS)
-    opened(tmp_path, fence=2, resume=Resume(epoch=1, tokens={"0": token}))
-    with pytest.raises(Fenced):
-        zombie.commit(1, [token])
-    with pytest.raises(Fenced):
-        staged(zombie, 2, ROWS)
-    with pytest.raises(Fenced):
-        opened(tmp_path, fence=1)
-    assert rows_in(tmp_path) == []
-
-
-def test_staged_rows_that_are_gone_are_named(tmp_path: Path) -> None:
-    sink = opened(tmp_path)
-    token = staged(sink, 1, ROWS)
-    prepared(tmp_path, f"DROP TABLE {token['stage']}")
-    with pytest.raises(Failed) as caught:
-        sink.commit(1, [token])
-    assert caught.value.code == "sql.staged_missing"
-
-
-def test_a_table_with_rows_is_not_written_to_unasked(tmp_path: Path) -> None:
-    prepared(tmp_path, "CREATE TABLE sales (id INTEGER); INSERT INTO sales VALUES (9)")
-    with pytest.raises(ConfigError) as caught:
-        opened(tmp_path)
-    assert caught.value.code == "sink.not_empty"
-    kept = opened(tmp_path, resume=Resume(made={"existing": "append"}))
-    kept.commit(1, [staged(kept, 1, {"id": [1]})])
-    assert rows_in(tmp_path) == [(1,), (9,)]
-
-
-@pytest.mark.parametrize("rows", [[], [{"id": 1}]])
-def test_replacing_happens_with_the_first_commit(tmp_path: Path, rows: list[Any]) -> None:
-    prepared(tmp_path, "CREATE TABLE sales (id INTEGER); INSERT INTO sales VALUES (9)")
-    sink = opened(tmp_path, resume=Resume(made={"existing": "replace"}))
-    token = staged(sink, 1, *([rows] if rows else []))
-    assert rows_in(tmp_path) == [(9,)]
-    sink.commit(1, [token])
-    sink.commit(1, [token])
-    assert rows_in(tmp_path) == [(row["id"],) for row in rows]
-    sink.commit(2, [staged(sink, 2, {"id": [2]})])
-    assert (2,) in rows_in(tmp_path)
-    assert len(rows_in(tmp_path)) == len(rows) + 1
-
-
 def test_a_restart_of_the_same_life_goes_on(tmp_path: Path) -> None:
     sink = opened(tmp_path)
     sink.commit(1, [staged(sink, 1, {"id": [1]})])
@@ -205,22 +126,6 @@ def test_a_restart_of_the_same_life_goes_on(tmp_path: Path) -> None:
     assert rows_in(tmp_path) == [(1,), (2,)]
 
 
-def test_columns_are_added_when_rows_bring_them(tmp_path: Path) -> None:
-    sink = opened(tmp_path)
-    sink.commit(1, [staged(sink, 1, {"id": [1]}, {"id": [2], "name": ["b"]})])
-    sink.commit(2, [staged(sink, 2, {"id": [3], "price": [1.5]})])
-    assert rows_in(tmp_path) == [(1, None, None), (2, "b", None), (3, None, 1.5)]
-
-
-def test_upsert_replaces_and_deletes_by_key_in_order(tmp_path: Path) -> None:
-    sink = opened(tmp_path, mode="upsert", key=["id"])
-    sink.commit(1, [staged(sink, 1, {"id": [1, 2, 3, 1], "v": [1, 2, 3, 4]})])
-    assert rows_in(tmp_path) == [(1, 4), (2, 2), (3, 3)]
-    changes = {"id": [1, 2, 2, 3, 4], "v": [0, 0, 5, 6, 7], "_op": ["delete", "delete", "upsert", None, "append"]}
-    sink.commit(2, [staged(sink, 2, changes, {"id": [4], "v": [0], "_op": ["delete"]})])
-    assert rows_in(tmp_path) == [(2, 5), (3, 6)]
-
-
 def test_upsert_rejects_rows_without_key_or_with_unknown_operation(tmp_path: Path) -> None:
     sink = opened(tmp_path, mode="upsert", key="id")
     sink.begin(1)
@@ -228,46 +133,6 @@ def test_upsert_rejects_rows_without_key_or_with_unknown_operation(tmp_path: Pat
     assert [(each.code, each.rows.to_pylist()) for each in rejected] == [("sql.null_key", [1]), ("sql.unknown_op", [2])]
     sink.commit(1, [sink.prepare(1, False)])
     assert rows_in(tmp_path) == [(1,)]
-
-
-def test_upsert_into_a_table_whose_key_is_not_unique_is_refused(tmp_path: Path) -> None:
-    prepared(tmp_path, "CREATE TABLE sales (id INTEGER, v INTEGER); INSERT INTO sales VALUES (1, 1), (1, 2)")
-    sink = opened(tmp_path, mode="upsert", key="id", resume=Resume(made={"existing": "append"}))
-    sink.begin(1)
-    with pytest.raises(Failed) as caught:
-        sink.write(Batch.of({"id": [1], "v": [3]}))
-    assert caught.value.code == "sql.key_not_unique"
-
-
-def test_rows_that_break_a_constraint_are_rejected_alone(tmp_path: Path) -> None:
-    prepared(
-        tmp_path,
-        "CREATE TABLE sales (id INTEGER PRIMARY KEY, v INTEGER NOT NULL CHECK (v < 10));"
-        "INSERT INTO sales VALUES (1, 1)",
-    )
-    sink = opened(tmp_path, resume=Resume(made={"existing": "append"}))
-    sink.begin(1)
-    first = sink.write(Batch.of({"id": [1, 2, 2, 3, 4, 5], "v": [1, 2, 3, None, 11, 5]}))
-    second = sink.write(Batch.of({"id": [2, 6], "v": [1, 2]}))
-    assert [(each.code, each.rows.to_pylist()) for each in first] == [
-        ("sql.unique", [0, 2]),
-        ("sql.not_null", [3]),
-        ("sql.check", [4]),
-    ]
-    assert [(each.code, each.rows.to_pylist()) for each in second] == [("sql.unique", [0])]
-    sink.commit(1, [sink.prepare(1, False)])
-    assert rows_in(tmp_path) == [(1, 1), (2, 2), (5, 5), (6, 2)]
-
-
-def test_lanes_that_stage_the_same_unique_value_fail_before_the_decision(tmp_path: Path) -> None:
-    prepared(tmp_path, "CREATE TABLE sales (id INTEGER UNIQUE)")
-    lanes = [opened(tmp_path, number) for number in range(2)]
-    staged(lanes[0], 1, {"id": [1]})
-    lanes[1].begin(1)
-    lanes[1].write(Batch.of({"id": [1]}))
-    with pytest.raises(Failed) as caught:
-        lanes[1].prepare(1, False)
-    assert caught.value.code == "sql.constraint"
 
 
 def test_a_locked_database_asks_to_come_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -369,50 +234,3 @@ def test_a_number_beyond_64_bits_with_sign_is_rejected(tmp_path: Path) -> None:
     sink.begin(1)
     rejected = sink.write(Batch.of({"n": pa.array([1, 2**63], pa.uint64())}))
     assert [(each.code, each.rows.to_pylist()) for each in rejected] == [("sql.out_of_range", [1])]
-
-
-STEPS = st.lists(
-    st.tuples(
-        st.lists(st.integers(0, 5), max_size=4),
-        st.sampled_from(
-            ["fine", "fine", "crash before prepare", "crash after prepare", "crash after decision", "commit twice"]
-        ),
-    ),
-    max_size=8,
-)
-
-
-@settings(max_examples=40, deadline=None)
-@given(steps=STEPS, upsert=st.booleans())
-def test_whatever_crashes_the_table_holds_each_decided_row_once(
-    steps: list[tuple[list[int], str]], upsert: bool
-) -> None:
-    config: dict[str, Any] = {"mode": "upsert", "key": "k"} if upsert else {}
-    expected: list[tuple[int, int]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder, fence, epoch, live = Path(name), 1, 0, {}
-        sink = opened(folder, **config)
-        for number, (keys, event) in enumerate(steps):
-            rows = {"k": pa.array(keys, pa.int64()), "v": pa.array([number] * len(keys), pa.int64())}
-            sink.begin(epoch + 1)
-            sink.write(Batch.of(rows))
-            if event != "crash before prepare":
-                token = sink.prepare(epoch + 1, False)
-                if event != "crash after prepare":
-                    epoch, live = epoch + 1, {"0": token}
-                    expected += [(key, number) for key in keys]
-                    if event != "crash after decision":
-                        sink.commit(epoch, [token])
-                    if event == "commit twice":
-                        sink.commit(epoch, [token])
-            if event.startswith("crash"):
-                sink.close()
-                fence += 1
-                sink = opened(folder, fence=fence, resume=Resume(epoch=epoch, tokens=live), **config)
-                sink.commit(epoch, list(live.values()))
-        held = [row for batch in sink.readback() for row in batch.to_rows()] if expected else []
-        sink.close()
-        leftover = {each for each in tables_in(folder) if each.startswith("dataflare_stage_")}
-    wanted = sorted(dict(expected).items()) if upsert else sorted(expected)
-    assert sorted((row["k"], row["v"]) for row in held) == wanted
-    assert not leftover
