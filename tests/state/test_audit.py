@@ -23,9 +23,12 @@ from .conftest import open_store
 
 PARTS = '''
 import json, pathlib
+from datetime import UTC, datetime, timedelta
 import pyarrow.compute as pc
 from dataflare import Batch, Out, Processor, Sink, State, processor, sink, source
 from dataflare.state import state
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @source
 def numbers(position: int = 0, *, count: int = 400, step: int = 20):
@@ -33,6 +36,13 @@ def numbers(position: int = 0, *, count: int = 400, step: int = 20):
     for start in range(position, count, step):
         rows = list(range(start, min(start + step, count)))
         yield {"n": rows, "k": [n // 10 for n in rows], "w": [f"w{n}" for n in rows]}, rows[-1] + 1
+
+@source
+def timed(position: int = 0):
+    """Numbers with a time; some come late."""
+    for columns, end in numbers(position, count=400, step=20):
+        seconds = [n if n % 50 else max(0, n - 100) for n in columns["n"]]
+        yield {**columns, "at": [EPOCH + timedelta(seconds=each) for each in seconds]}, end
 
 @processor(cardinality="filter")
 def odd(batch: Batch) -> Batch:
@@ -88,6 +98,7 @@ sources: {made: {uses: ./parts.py/numbers}}
 checkpoint: {interval: 1ms, rows: 40}
 state: {uses: state/sqlite, with: {path: state.db}}
 """
+TIMED = "windows, a join"
 SHAPES = {
     "straight": """
 sinks: {out: {uses: std/files, from: made, with: {path: out.jsonl}}}
@@ -98,6 +109,22 @@ steps:
   more: {uses: std/compute, from: odd, with: {columns: {m: "n + 1"}}}
   same: {uses: std/filter, from: more, with: {where: "m > 10"}}
 sinks: {out: {uses: std/sql, from: same, with: {uri: "sqlite:///out.db", table: t, mode: append}}}
+""",
+    TIMED: """
+time: {column: at}
+steps:
+  tens: {uses: std/window, from: made, with: {time: at, size: 10s, by: [k], aggregates: {rows: "count(*)"}}}
+  evens: {uses: std/filter, from: made, with: {where: "n % 2 = 0"}}
+  pairs: {uses: std/join, from: {left: made, right: evens}, with: {on: n, time: at, before: 0s, after: 1s, how: left}}
+sinks:
+  out: {uses: std/files, from: tens, with: {path: tens.jsonl}}
+  late: {uses: std/count, from: tens.late}
+  joined: {uses: std/sql, from: pairs, with: {uri: "sqlite:///out.db", table: t, mode: append}}
+""",
+    "apart": """
+sinks:
+  out: {uses: std/sql, from: made, with: {uri: "sqlite:///out.db", table: t, mode: append}}
+  again: {uses: std/files, from: made, with: {path: again.parquet}}
 """,
     "keyed, parted, united": """
 steps:
@@ -146,6 +173,8 @@ def made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_an_honest_flow_is_ok_also_after_kills(made: Any, shape: str) -> None:
     flow = made(SHAPES[shape])
+    if shape == TIMED:
+        flow.file.write_text(flow.file.read_text().replace("./parts.py/numbers", "./parts.py/timed"))
     flow.killed("decided:3")
     flow.killed("prepared:2")
     flow.run()
@@ -153,7 +182,7 @@ def test_an_honest_flow_is_ok_also_after_kills(made: Any, shape: str) -> None:
     assert (code, told["ok"], told["differences"], told["first"]) == (0, True, [], None)
     assert told["sources"]["made"]["rows"] == 400
     assert told["epochs"] >= 10
-    assert all(target["ok"] for target in told["targets"].values()), told["targets"]
+    assert all(target["ok"] is not False for target in told["targets"].values()), told["targets"]
 
 
 def test_what_the_answer_holds(made: Any) -> None:
