@@ -227,3 +227,34 @@ def test_many_letters_and_their_filters(tmp_path: Path) -> None:
     store.commit(checkpoint(2), Changes([], [letter("odd", step="t") for _ in range(5)]), 1)
     found: list[Letter] = list(store.letters("f", step="t", code="odd", limit=3))
     assert [replace(one, id=0) for one in found] == [letter("odd", step="t")] * 3
+
+
+def below_of(name: str, base: Path) -> tuple[Memory, Store]:
+    """A store in memory, and the same under layers."""
+    below = Memory(name=name)
+    below.open(Context(base=base))
+    store: Store = host().store({"uses": "state/memory", "with": {"name": name}, "layers": LAYERS}, base)
+    store.open(Context(base=base))
+    return below, store
+
+
+def test_a_page_of_another_life_does_not_open(tmp_path: Path) -> None:
+    (below, store), (other, _) = (below_of(name, tmp_path) for name in ("one", "two"))
+    begun(store)
+    begun(below_of("two", tmp_path)[1])
+    room = below._held.regions["f", "r"]
+    pages = {key: value for key, value, _ in other.state("f", "r", "s", "seen/0")}
+    below._apply(room, [StateChange("s", "seen/0", 0, b"1-0", pages[b"1-0"])])
+    refused(lambda: held(store), "state.corrupt")
+
+
+def test_pages_that_no_kept_epoch_names_are_forgotten(tmp_path: Path) -> None:
+    below, store = below_of("one", tmp_path)
+    store.lease("f", "r", "o", 0)
+    for epoch in range(200):
+        store.commit(checkpoint(epoch), Changes([change(str(epoch % 20), str(epoch))]), 1)
+        store.settle("f", "r", epoch, 1)
+        store.prune("f", "r", 3)
+    rows = [key for step, name in below.states("f", "r") for key, _, _ in below.state("f", "r", step, name)]
+    assert len(rows) < 24
+    assert held(store) == {str(epoch % 20): str(epoch) for epoch in range(180, 200)}

@@ -380,3 +380,11 @@ def test_a_damaged_piece_of_keyed_state_is_told(damage: str, tmp_path: Path) -> 
     loaded = store.load("f", "r")
     assert loaded
     assert loaded.epoch == 2
+
+
+def test_the_end_of_a_head_is_part_of_it(tmp_path: Path) -> None:
+    store = filled("file", tmp_path)
+    last = records_of(tmp_path, "settle")[-1]
+    last.write_bytes(last.read_bytes()[:-1] + b" ")
+    refused(lambda: store.load("f", "r"), "state.corrupt")
+    refused(lambda: open_store("file", tmp_path).load("f", "r"), "state.corrupt")
