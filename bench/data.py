@@ -40,6 +40,22 @@ def columns(rows: int = 20_000_000) -> Path:
     return path
 
 
+def minutes(rows: int, devices: int) -> Path:
+    """Readings of devices as Parquet, a hundred a second, in the order of time."""
+    path = DATA / f"minutes-{rows}-{devices}.parquet"
+    if not path.exists():
+        DATA.mkdir(exist_ok=True)
+        query = f"""
+            select timestamptz '2026-01-01 00:00:00+00' + to_milliseconds(i * 10) as ts,
+                'device-' || lpad((hash(i) % {devices})::varchar, 5, '0') as device,
+                (hash(i + 1000000007) % 1000)::bigint as pieces,
+                round((hash(i + 2000000011) % 1000000) / 1000000.0 * 50 - 10.0, 3) as temperature
+            from range({rows}) t(i)
+        """
+        _make(query, path, "format parquet, row_group_size 122880")
+    return path
+
+
 def _make(query: str, path: Path, how: str) -> None:
     import duckdb
 

@@ -146,10 +146,8 @@ def _float_sum(column: str, argument: str) -> Fold:
         return given.get_columns()
 
     def close(table: pl.DataFrame, group: Sequence[str]) -> pl.DataFrame:
-        gathered = table.group_by(group).agg(ITEM, whole)
-        pairs = zip(gathered[ITEM].to_list(), gathered[whole].to_list(), strict=True)
-        totals = [exact.total(zip(bins, wholes, strict=True)) for bins, wholes in pairs]
-        return gathered.select(*group, pl.Series(f"{column}.total", totals, pl.Float64))
+        groups = table.group_by(group, maintain_order=True).agg()
+        return groups.with_columns(exact.totals(table, group, ITEM, whole).alias(f"{column}.total"))
 
     odd, total = pl.col(column), pl.col(f"{column}.total").fill_null(0.0)
     items = Items(rows, {whole: pl.col(whole).sum()}, {whole: pl.col(whole).sum()}, close)
