@@ -63,6 +63,10 @@ class MemoryState:
         now = self.clock.now().timestamp()
         return {key: kept[0] for key, kept in self._held.get(name, {}).items() if not _over(kept, now)}
 
+    def names(self) -> list[str]:
+        """The states that hold something."""
+        return [name for name, held in self._held.items() if held]
+
     def dump(self) -> Json:
         """All applied values as JSON."""
         return {

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from dataflare.calling import hints
@@ -75,6 +76,17 @@ class State(Generic[S]):
         held = self._backend().items(self.name)
         values: list[Any] = list(held.values())
         return Batch(key_bytes.decode(list(held), schema)), values if self.plain else self._type.load_all(values)
+
+    def part(self, part: str) -> State[S]:
+        """A part of the state with values of its own: so that a key which holds much need not be written as a whole."""
+        made = copy(self)
+        made.name = f"{self.name}/{part}"
+        return made
+
+    def parts(self) -> list[str]:
+        """The parts that hold something."""
+        begin = f"{self.name}/"
+        return sorted(name.removeprefix(begin) for name in self._backend().names() if name.startswith(begin))
 
     def _ready(self, keys: Batch) -> tuple[Any, list[bytes]]:
         from dataflare import keys as key_bytes

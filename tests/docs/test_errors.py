@@ -18,7 +18,7 @@ WORDS = frozenset(
     "profile resource run schema secret sink source sql state stdio step testing window".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap"
+    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap"
 )
 """Names of commands, actions and events, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}

@@ -107,8 +107,9 @@ def check(steps: list[Any], reference: Reference, lanes: Lanes) -> None:
                 assert same(lanes.each("watermark", moment(step))) == same(reference.watermark(step))
         assert same(lanes.each("finish")) == same(reference.finish())
         for bench in lanes.benches:
-            held = dict(bench.snapshot().state)
-            assert all(value["open"] == [] for _, value, _ in held.get("windows", []))
+            held = bench.snapshot().state
+            open = [value["open"] for name in held if name.startswith("windows") for _, value, _ in held[name]]
+            assert not any(open)
 
 
 @given(steps=STEPS, sizes=SIZES, lateness=st.sampled_from([0, 1]), lanes=st.sampled_from([1, 2]))
@@ -227,6 +228,36 @@ def test_a_window_that_the_end_of_the_input_closed_is_not_given_again() -> None:
     with Bench(Window, snapshot=snapshot, schemas=schema, **config) as again:
         assert [each.code for each in again.feed(at(30, 119, 120)).rejects] == ["window.late"] * 2
         assert [row["n"] for row in again.finish().rows] == [1]
+
+
+def test_nothing_is_kept_of_a_window_that_no_row_can_be_late_for() -> None:
+    config = {"time": "at", "size": "1m", "by": "k", "aggregates": {"n": "count(*)"}}
+    schemas = {"": Batch.of(at(0)).schema}
+    with window(at(0, 90)) as bench:
+        bench.finish()
+        ended = bench.snapshot()
+    with Bench(Window, snapshot=ended, schemas=schemas, **config) as later:
+        later.feed(at(9000))
+        later.watermark(T + timedelta(seconds=9000))
+        kept = later.snapshot()
+    with Bench(Window, snapshot=kept, schemas=schemas, **config) as last:
+        last.watermark(T + timedelta(seconds=9060))
+        held = last.snapshot().state
+    assert {name for name in held if held[name]} == {"form"}
+
+
+def test_only_the_stretch_of_a_key_that_changed_is_written_again() -> None:
+    with window(at(0, 60 * 64, 60 * 128)) as bench:
+        bench.snapshot()
+        bench.feed(at(60 * 64 + 1))
+        put, written = bench.state.put, []
+        bench.state.put = lambda name, *rest: (written.append(name), put(name, *rest))  # type: ignore[method-assign]
+        bench.snapshot()
+        assert written == [f"windows/{_stretch(60 * 64)}", "form"]
+
+
+def _stretch(seconds: int) -> int:
+    return int((T.timestamp() + seconds) // (60 * 64))
 
 
 def test_exact_kinds_stay_exact() -> None:

@@ -131,6 +131,10 @@ class KeyedState:
         held = self._values.get(name, {}).items()
         return {key: value for key, (value, expires) in held if expires is None or expires > now}
 
+    def names(self) -> list[str]:
+        """The states that hold something."""
+        return [name for name, held in self._values.items() if held]
+
 
 class KeyedTimers:
     """Timers by key (``dataflare.context.Timers``), kept as the state ``#timers``: so they are in the checkpoint."""

@@ -154,14 +154,17 @@ class Opening:
         lane, lanes = operator.context.lane, len(self._builder.lanes[step])
         held, now = self._checkpoint.state_versions.get(step), version_of(plan, step)
         older = held is not None and held < now
-        for name in [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]:
-            rows = self._session.store.state(plan.name, self._builder.region.name, step, name)
+        store, region = self._session.store, self._builder.region.name
+        declared = [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]
+        kept = [name for owner, name in store.states(plan.name, region) if owner == step]
+        for name in (name for name in kept if name.partition("/")[0] in declared):
+            rows = store.state(plan.name, region, step, name)
             # What stands under the empty key belongs to the step, so to each of its lanes.
             mine: Iterator[migrate.Row] = (
                 row for row in rows if not row[0] or lane_of(group_of(row[0]), lanes) == lane
             )
             if older and held is not None and name not in (TIMERS, KEY_SCHEMA):
-                mine = migrate.values(operator.driver, step, name, mine, held, now)
+                mine = migrate.values(operator.driver, step, name.partition("/")[0], mine, held, now)
             state.load(name, mine, changed=older)
 
     def _restore(self, driver: ProcessorDriver | SinkDriver, step: str, lane: int) -> None:

@@ -84,6 +84,10 @@ class RemoteState:
         held = self._host.ask("state.items", name=name).header
         return {base64.b64decode(key): value for key, value in zip(held["keys"], held["values"], strict=True)}
 
+    def names(self) -> list[str]:
+        """The states that hold something."""
+        return list(self._host.ask("state.names").header["names"])
+
 
 class RemoteTimers:
     """Timers that the host keeps."""

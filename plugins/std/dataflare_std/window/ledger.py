@@ -44,6 +44,10 @@ class Ledger:
             return self._whole()
         return self._united(self._old.filter(where), self._new.filter(where))
 
+    def groups(self, where: pl.Expr) -> pl.DataFrame:
+        """The groups that fulfil a condition, some of them perhaps twice."""
+        return self._old.filter(where).select(self.group).vstack(self._new.filter(where).select(self.group))
+
     def of(self, groups: pl.DataFrame) -> pl.DataFrame:
         """The merged rows of these groups (rows of some of the group columns)."""
         on = groups.columns

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.window.folds import TIME, Fold
-from dataflare_std.window.tables import Tables
+from dataflare_std.window.tables import STRETCH, Tables
 
 if TYPE_CHECKING:
     import polars as pl
 
 START, END, GIVEN = "#start", "#end", "#given"
 NEVER, ALWAYS = -(1 << 62), 1 << 62
+_GROUPS = 64
+"""Units of time of one stretch."""
 
 
 class Opened(ABC):
@@ -23,14 +25,21 @@ class Opened(ABC):
     """The column that tells the groups of a key apart."""
 
     def __init__(
-        self, keys: Sequence[str], folds: Mapping[str, Fold], kinds: Mapping[str, pl.DataType], closed: int | None
+        self,
+        unit: int,
+        keys: Sequence[str],
+        folds: Mapping[str, Fold],
+        kinds: Mapping[str, pl.DataType],
+        closed: int | None,
     ) -> None:
+        """``unit``: how far two parts of a key are apart at least, or may be."""
         import polars as pl
 
-        self.keys = list(keys)
+        self.unit, self.keys = unit, list(keys)
         self.tables = Tables(keys, self.part, folds, kinds)
         self.closed = NEVER if closed is None else closed
         """Windows that end until then have given their results."""
+        self._touched: list[pl.DataFrame] = []
         self.given = pl.DataFrame(schema={**{key: kinds[key] for key in keys}, GIVEN: pl.Int64})
         """Keys whose windows have given their results until another time."""
 
@@ -39,8 +48,8 @@ class Opened(ABC):
         """The end of the last window that a row is in, for all that it tells itself."""
 
     @abstractmethod
-    def add(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows that are not late. Gives their keys, some of them perhaps twice."""
+    def add(self, rows: pl.DataFrame) -> None:
+        """Rows that are not late."""
 
     @abstractmethod
     def ready(self, before: int, until: int) -> bool:
@@ -89,22 +98,43 @@ class Opened(ABC):
 
     # --- as JSON ------------------------------------------------------------------------------------------
 
-    def dump(self, keys: pl.DataFrame) -> list[dict[str, Any] | None]:
-        """For each key what is open, and until when its windows are given; None where nothing is left of it."""
+    def touch(self, groups: pl.DataFrame) -> None:
+        """These groups have changed, or are gone."""
+        self._touched.append(groups.select(*self.keys, self._stretch().alias(STRETCH)).unique())
+
+    def changes(self) -> Iterator[tuple[str, pl.DataFrame, list[dict[str, Any] | None]]]:
+        """What changed since the last time, by stretches of time: keys, and what each has of it; None: nothing.
+
+        A key is cut into stretches so that one with many open windows is not written as a whole when one changes.
+        """
         import polars as pl
 
-        told = self.with_given(keys).select(pl.max_horizontal(GIVEN, self.closed)).to_series().to_list()
-        return [
+        if not self._touched:
+            return
+        wanted = pl.concat(self._touched).unique().sort(STRETCH)
+        self._touched = []
+        told = self.with_given(wanted).select(pl.max_horizontal(GIVEN, self.closed)).to_series()
+        values = [
             {"given": until, "open": groups} if groups or until > self.closed else None
-            for until, groups in zip(told, self.tables.dump(keys), strict=True)
+            for until, groups in zip(told.to_list(), self.tables.dump(wanted, self._stretch()), strict=True)
         ]
+        for (stretch,), rows in wanted.with_row_index("#at").group_by(STRETCH, maintain_order=True):
+            yield str(stretch), rows.select(self.keys), [values[at] for at in rows["#at"].to_list()]
 
-    def load(self, keys: pl.DataFrame, values: Sequence[dict[str, Any]]) -> None:
-        """Take over what ``dump`` gave."""
+    def load(self, stretch: str, keys: pl.DataFrame, values: Sequence[dict[str, Any]]) -> None:
+        """Take over what ``changes`` gave; what no row can come late for any more is to be forgotten."""
         import polars as pl
 
         groups = [group for value in values for group in value["open"]]
         places = [place for place, value in enumerate(values) for _ in value["open"]]
         self.tables.load(keys[places], groups)
-        given = pl.Series(GIVEN, [value["given"] for value in values], pl.Int64)
-        self.given = keys.with_columns(given).filter(pl.col(GIVEN) != self.closed)
+        over = pl.Series([not value["open"] and value["given"] <= self.closed for value in values], dtype=pl.Boolean)
+        self._touched.append(keys.filter(over).with_columns(pl.lit(int(stretch)).cast(pl.Int64).alias(STRETCH)))
+        given = keys.with_columns(pl.Series(GIVEN, [value["given"] for value in values], pl.Int64))
+        latest = pl.concat([self.given, given]).group_by(self.keys).agg(pl.col(GIVEN).max())
+        self.given = latest.filter(pl.col(GIVEN) != self.closed)
+
+    def _stretch(self) -> pl.Expr:
+        import polars as pl
+
+        return pl.col(self.part) // (self.unit * _GROUPS)

@@ -33,19 +33,19 @@ class Panes(Opened):
         kinds: Mapping[str, pl.DataType],
         closed: int | None,
     ) -> None:
-        super().__init__(keys, folds, kinds, closed)
         self.size, self.slide, self.width = size, slide, gcd(size, slide)
+        super().__init__(self.width, keys, folds, kinds, closed)
 
     def last_end(self) -> pl.Expr:
         """The end of the last window of a row."""
         return self._last_end(TIME)
 
-    def add(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def add(self, rows: pl.DataFrame) -> None:
         """Into their panes."""
         import polars as pl
 
         pane = (pl.col(TIME) // self.width * self.width).alias(_PANE)
-        return self.tables.add(rows.with_columns(pane)).select(self.keys)
+        self.touch(self.tables.add(rows.with_columns(pane)))
 
     def ready(self, before: int, until: int) -> bool:
         """Has a pane's first window ended, and does any window end in this time?"""
@@ -67,6 +67,7 @@ class Panes(Opened):
 
         old = pl.col(_PANE) + self.width <= until
         found = self.tables.results(lambda table: windows(table.rows(old)), [*self.keys, END])
+        self.touch(self.tables.main.groups(old))
         self.tables.drop(self._last_end(_PANE) <= until)
         return found.with_columns((pl.col(END) - self.size).alias(START))
 

@@ -30,7 +30,7 @@ class Sessions(Opened):
         import polars as pl
 
         end = Fold({END: pl.col(TIME).max() + gap}, {END: pl.col(END).max()}, pl.col(END))
-        super().__init__(keys, {**folds, END: end}, kinds, closed)
+        super().__init__(gap, keys, {**folds, END: end}, kinds, closed)
         self.gap = gap
 
     def last_end(self) -> pl.Expr:
@@ -39,7 +39,7 @@ class Sessions(Opened):
 
         return pl.col(TIME) + self.gap
 
-    def add(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def add(self, rows: pl.DataFrame) -> None:
         """Into the sessions that they touch, and that become one with others by it."""
         import polars as pl
 
@@ -55,9 +55,10 @@ class Sessions(Opened):
         starts = united.filter(pl.col(_ROWS).is_not_null()).sort(_ROWS)[START]
         moved = united.filter(pl.col(_OLD).is_not_null() & (pl.col(_OLD) != pl.col(START)))
         if moved.height:
-            self.tables.move(moved.select(*self.keys, pl.col(_OLD).alias(START), pl.col(START).alias(_OLD)), _OLD)
-        self.tables.add(ordered.with_columns(starts.gather(ordered[_ROWS]).alias(START)))
-        return keys
+            moves = moved.select(*self.keys, pl.col(_OLD).alias(START), pl.col(START).alias(_OLD))
+            self.tables.move(moves, _OLD)
+            self.touch(moves)
+        self.touch(self.tables.add(ordered.with_columns(starts.gather(ordered[_ROWS]).alias(START))))
 
     def ready(self, before: int, until: int) -> bool:
         """Has a session ended, for all that its oldest part tells?"""
@@ -70,6 +71,7 @@ class Sessions(Opened):
 
         over = self.tables.main.rows().filter(pl.col(END) <= until).select(*self.keys, START)
         found = self.tables.results(lambda table: table.of(over), [*self.keys, START])
+        self.touch(over)
         self.tables.drop_groups(over)
         return found
 

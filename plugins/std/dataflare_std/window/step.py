@@ -92,7 +92,6 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
         self._book: Opened | None = None
         self._checked: Typed | None = None
         self._held_form = ""
-        self._changed: list[pl.DataFrame] = []
 
     def process(self, batch: Batch, ctx: Context) -> Iterator[Any]:
         """Merge the rows into their windows; what is late leaves."""
@@ -108,7 +107,7 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
                 rows.reject(mask, "window.late", "the windows of this row have given their results already")
             frame = frame.filter(~late)
         if frame.height:
-            self._changed.append(book.add(frame).unique())
+            book.add(frame)
 
     def watermark(self, time: datetime, ctx: Context) -> Batch | None:
         """The results of the windows that are over."""
@@ -122,16 +121,10 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
     def barrier(self, ctx: Context) -> None:
         """The windows of every key that changed, into the state."""
-        import polars as pl
-
-        if not self._changed:
-            return
-        changed = pl.concat(self._changed).unique()
-        values = self._loaded(ctx).dump(changed)
-        self.windows.put(self._key_rows(changed), values)
-        assert ctx.state is not None
-        ctx.state.put(_FORM, [b""], [self._held_form], None)
-        self._changed = []
+        for part, keys, values in self._loaded(ctx).changes():
+            self.windows.part(part).put(self._key_rows(keys), values)
+            assert ctx.state is not None
+            ctx.state.put(_FORM, [b""], [self._held_form], None)
 
     # --- inside -----------------------------------------------------------------------------------------
 
@@ -144,8 +137,9 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
             typed = self._typed
             self._book = self._opened(typed)
             schema = pa.schema([self._output.field(number) for number in range(len(self.by))])
-            keys, values = self.windows.items(schema)
-            self._book.load(typed.key_frame(keys.arrow, len(values)), values)
+            for part in self.windows.parts():
+                keys, values = self.windows.part(part).items(schema)
+                self._book.load(part, typed.key_frame(keys.arrow, len(values)), values)
         return self._book
 
     def _opened(self, typed: Typed) -> Opened:
@@ -162,7 +156,6 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
 
         if found is None or not found.height:
             return None
-        self._changed.append(found.select(self._typed.keys).unique())
         found = found.sort(START, END, *self._typed.keys)
         keys = [pl.col(key) for key in self._typed.keys[: len(self.by)]]
         results = [expr.alias(f"#r{number}") for number, expr in enumerate(self._typed.results.values())]

@@ -12,6 +12,7 @@ from dataflare_std.window.wire import frame_of_rows, rows_of
 if TYPE_CHECKING:
     import polars as pl
 
+STRETCH = "#stretch"
 _PLACE = "#place"
 Pick = Callable[[Ledger], "pl.DataFrame"]
 """Rows of a table, with the columns of other groups than its own."""
@@ -83,19 +84,21 @@ class Tables:
 
     # --- as JSON ------------------------------------------------------------------------------------------
 
-    def dump(self, keys: pl.DataFrame) -> list[list[Any]]:
-        """For each key its groups: the part, the columns of the main table, and lists of items of each other one."""
-        placed = keys.with_row_index(_PLACE)
-        main = self.main.of(keys).join(placed, on=self.keys, how="left", nulls_equal=True).with_row_index("#row")
+    def dump(self, wanted: pl.DataFrame, stretch: pl.Expr) -> list[list[list[Any]]]:
+        """For each wanted key and ``STRETCH`` its groups: the part, the main table's columns, lists of items."""
+        placed = wanted.with_row_index(_PLACE)
+        keys = wanted.select(self.keys).unique()
+        main = self.main.of(keys).with_columns(stretch.alias(STRETCH))
+        main = main.join(placed, on=[*self.keys, STRETCH], nulls_equal=True).with_row_index("#row")
         groups = rows_of(main, [name for name in self.main.schema if name not in self.keys])
         for table in self._tables.values():
             for group in groups:
                 group.append([])
-            own = table.of(keys).join(main.select(*self.group, "#row"), on=self.group, how="left", nulls_equal=True)
+            own = table.of(keys).join(main.select(*self.group, "#row"), on=self.group, nulls_equal=True)
             listed = rows_of(own, [name for name in table.schema if name not in self.group])
             for row, item in zip(own["#row"].to_list(), listed, strict=True):
                 groups[row][-1].append(item)
-        found: list[list[Any]] = [[] for _ in range(keys.height)]
+        found: list[list[list[Any]]] = [[] for _ in range(wanted.height)]
         for place, group in zip(main[_PLACE].to_list(), groups, strict=True):
             found[place].append(group)
         return found
