@@ -115,8 +115,8 @@ class Opened(ABC):
         self._touched = []
         told = self.with_given(wanted).select(pl.max_horizontal(GIVEN, self.closed)).to_series()
         values = [
-            {"given": until, "open": groups} if groups or until > self.closed else None
-            for until, groups in zip(told.to_list(), self.tables.dump(wanted, self._stretch()), strict=True)
+            {"given": until, "open": held} if held or until > self.closed else None
+            for until, held in zip(told.to_list(), self.tables.dump(wanted, self._stretch()), strict=True)
         ]
         for (stretch,), rows in wanted.with_row_index("#at").group_by(STRETCH, maintain_order=True):
             yield str(stretch), rows.select(self.keys), [values[at] for at in rows["#at"].to_list()]
@@ -125,9 +125,9 @@ class Opened(ABC):
         """Take over what ``changes`` gave; what no row can come late for any more is to be forgotten."""
         import polars as pl
 
-        groups = [group for value in values for group in value["open"]]
-        places = [place for place, value in enumerate(values) for _ in value["open"]]
-        self.tables.load(keys[places], groups)
+        held = [row for row, value in enumerate(values) if value["open"]]
+        if held:
+            self.tables.load(keys[held], [values[row]["open"] for row in held])
         over = pl.Series([not value["open"] and value["given"] <= self.closed for value in values], dtype=pl.Boolean)
         self._touched.append(keys.filter(over).with_columns(pl.lit(int(stretch)).cast(pl.Int64).alias(STRETCH)))
         given = keys.with_columns(pl.Series(GIVEN, [value["given"] for value in values], pl.Int64))

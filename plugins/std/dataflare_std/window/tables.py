@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from dataflare_std.window.folds import ITEM, Fold, shape_of
 from dataflare_std.window.ledger import Ledger
-from dataflare_std.window.wire import frame_of_rows, rows_of
+from dataflare_std.window.wire import from_json, to_json
 
 if TYPE_CHECKING:
     import polars as pl
 
 STRETCH = "#stretch"
-_PLACE = "#place"
+_PLACE, _AT = "#place", "#at"
 Pick = Callable[[Ledger], "pl.DataFrame"]
 """Rows of a table, with the columns of other groups than its own."""
 
@@ -85,31 +86,59 @@ class Tables:
     # --- as JSON ------------------------------------------------------------------------------------------
 
     def dump(self, wanted: pl.DataFrame, stretch: pl.Expr) -> list[list[list[Any]]]:
-        """For each wanted key and ``STRETCH`` its groups: the part, the main table's columns, lists of items."""
-        placed = wanted.with_row_index(_PLACE)
-        keys = wanted.select(self.keys).unique()
-        main = self.main.of(keys).with_columns(stretch.alias(STRETCH))
-        main = main.join(placed, on=[*self.keys, STRETCH], nulls_equal=True).with_row_index("#row")
-        groups = rows_of(main, [name for name in self.main.schema if name not in self.keys])
-        for table in self._tables.values():
-            for group in groups:
-                group.append([])
-            own = table.of(keys).join(main.select(*self.group, "#row"), on=self.group, nulls_equal=True)
-            listed = rows_of(own, [name for name in table.schema if name not in self.group])
-            for row, item in zip(own["#row"].to_list(), listed, strict=True):
-                groups[row][-1].append(item)
-        found: list[list[list[Any]]] = [[] for _ in range(wanted.height)]
-        for place, group in zip(main[_PLACE].to_list(), groups, strict=True):
-            found[place].append(group)
-        return found
+        """What each wanted key and ``STRETCH`` holds; nothing: an empty list.
 
-    def load(self, keys: pl.DataFrame, groups: Sequence[Sequence[Any]]) -> None:
-        """Take over what ``dump`` gave of keys: a group for each row of ``keys``."""
+        A list of columns for each table: the part and its columns for the main one; for the others the place of the
+        group in these, the item and its columns.
+        """
+        import polars as pl
+
+        keys, on = wanted.select(self.keys).unique(), [*self.keys, STRETCH]
+        main = self.main.of(keys).with_columns(stretch.alias(STRETCH))
+        main = main.join(wanted.with_row_index(_PLACE), on=on, nulls_equal=True).sort(_PLACE)
+        main = main.with_columns(pl.int_range(pl.len()).over(_PLACE).alias(_AT))
+        found = _cut(main, [name for name in self.main.schema if name not in self.keys], wanted.height)
+        places = main.select(*self.group, _PLACE, _AT)
+        for table in self._tables.values():
+            own = table.of(keys).join(places, on=self.group, nulls_equal=True).sort(_PLACE, _AT)
+            names = [name for name in table.schema if name not in self.group]
+            for held, columns in zip(found, _cut(own, [_AT, *names], wanted.height), strict=True):
+                held += columns
+        return [held if held[0] else [] for held in found]
+
+    def load(self, keys: pl.DataFrame, held: Sequence[list[list[Any]]]) -> None:
+        """Take over what ``dump`` gave of these keys."""
+        import polars as pl
+
         own = {name: kind for name, kind in self.main.schema.items() if name not in self.keys}
-        main = keys.hstack(frame_of_rows([group[: len(own)] for group in groups], own))
+        sizes = [len(columns[0]) for columns in held]
+        begins = list(accumulate(sizes, initial=0))
+        rows = [row for row, size in enumerate(sizes) for _ in range(size)]
+        main = keys[rows].hstack(_united(held, 0, own))
         self.main.add(main)
-        for number, table in enumerate(self._tables.values(), start=len(own)):
-            rows = [row for row, group in enumerate(groups) for _ in group[number]]
-            items = [item for group in groups for item in group[number]]
-            kinds = {name: kind for name, kind in table.schema.items() if name not in self.group}
-            table.add(main.select(self.group)[rows].hstack(frame_of_rows(items, kinds)))
+        start = len(own)
+        for table in self._tables.values():
+            kinds = {_AT: pl.Int64(), **{name: kind for name, kind in table.schema.items() if name not in self.group}}
+            counts = [len(columns[start]) for columns in held]
+            begin = pl.Series([begins[row] for row, count in enumerate(counts) for _ in range(count)], dtype=pl.Int64)
+            items = _united(held, start, kinds)
+            table.add(main.select(self.group)[items[_AT] + begin].hstack(items.drop(_AT)))
+            start += len(kinds)
+
+
+def _cut(rows: pl.DataFrame, names: Sequence[str], places: int) -> list[list[list[Any]]]:
+    """The columns of rows that stand in the order of their place, as JSON, for each place."""
+    counts = dict(rows.group_by(_PLACE).len().iter_rows())
+    ends = list(accumulate((counts.get(place, 0) for place in range(places)), initial=0))
+    columns = [to_json(rows[name]) for name in names]
+    return [[column[begin:end] for column in columns] for begin, end in pairwise(ends)]
+
+
+def _united(held: Sequence[list[list[Any]]], start: int, kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Columns of several keys, one below the other."""
+    import polars as pl
+
+    made = []
+    for number, (name, kind) in enumerate(kinds.items(), start=start):
+        made.append(from_json(name, [value for columns in held for value in columns[number]], kind))
+    return pl.DataFrame(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -39,19 +39,3 @@ def from_json(name: str, values: Sequence[Any], kind: pl.DataType) -> pl.Series:
         narrow = pl.Int32 if kind == pl.Date else pl.Int64
         return pl.Series(name, values, narrow).cast(kind)
     return pl.Series(name, values, kind)
-
-
-def rows_of(frame: pl.DataFrame, columns: Sequence[str]) -> list[list[Any]]:
-    """The rows of these columns, each a list of JSON values."""
-    if not columns:
-        return [[] for _ in range(frame.height)]
-    return [list(row) for row in zip(*(to_json(frame[column]) for column in columns), strict=True)]
-
-
-def frame_of_rows(rows: Sequence[Sequence[Any]], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """The rows that ``rows_of`` was given, in columns of these types."""
-    import polars as pl
-
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    made = zip(schema.items(), columns, strict=True)
-    return pl.DataFrame([from_json(name, values, kind) for (name, kind), values in made])
