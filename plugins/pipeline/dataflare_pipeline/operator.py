@@ -133,11 +133,11 @@ class ProcessorOp:
         return self._count(processed.outputs, None, work)
 
     def _count(self, outputs: Outputs, origin: Batch | None, work: Work) -> Outputs:
-        counts, proved = work.of(self.step), work.proved(self.name)
         kept: Outputs = []
         for name, batch in outputs:
-            counts.rows_out += len(batch)
-            proved.rows_out += len(batch)
+            # A call that gave nothing leaves no counts: they would be news that an epoch has to keep.
+            work.of(self.step).rows_out += len(batch)
+            work.proved(self.name).rows_out += len(batch)
             if len(batch):
                 kept.append((name, batch if origin is None else Batch(batch.arrow, origin.envelope)))
         return kept
