@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from windows import AGGREGATES, SECOND, Reference, moment
 
@@ -113,6 +113,12 @@ def check(steps: list[Any], reference: Reference, lanes: Lanes) -> None:
 
 
 @given(steps=STEPS, sizes=SIZES, lateness=st.sampled_from([0, 1]), lanes=st.sampled_from([1, 2]))
+@example(
+    steps=[[{"k": "a", "at": at, "n": None, "x": None, "s": None} for at in (0, -1_700_000)], "restart", 0, "restart"],
+    sizes=(3, 1),
+    lateness=0,
+    lanes=1,
+)
 @settings(max_examples=60, deadline=None)
 def test_tumbling_and_sliding_windows_are_those_of_the_reference(
     steps: list[Any], sizes: tuple[int, int], lateness: int, lanes: int

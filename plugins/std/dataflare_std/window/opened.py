@@ -131,8 +131,8 @@ class Opened(ABC):
         over = pl.Series([not value["open"] and value["given"] <= self.closed for value in values], dtype=pl.Boolean)
         self._touched.append(keys.filter(over).with_columns(pl.lit(int(stretch)).cast(pl.Int64).alias(STRETCH)))
         given = keys.with_columns(pl.Series(GIVEN, [value["given"] for value in values], pl.Int64))
-        latest = pl.concat([self.given, given]).group_by(self.keys).agg(pl.col(GIVEN).max())
-        self.given = latest.filter(pl.col(GIVEN) != self.closed)
+        # Of several stretches the latest counts: only those whose windows gave something then were written.
+        self.given = pl.concat([self.given, given]).group_by(self.keys).agg(pl.col(GIVEN).max())
 
     def _stretch(self) -> pl.Expr:
         import polars as pl
