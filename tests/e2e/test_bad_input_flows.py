@@ -146,7 +146,7 @@ SAID = [
     ("flow.unknown_step", "nix", "use one of"),
     ("plan.unknown_column", "columns: [n", "one of these columns"),
     ("config.choice", "xml", "jsonl"),
-    ("config.type", "5, table", "quotes"),
+    ("config.value", "5, table", "a text"),
     ("config.bound", '"", mode', "at least 1"),
     ("config.choice", "upsrt", "write `upsert`"),
     ("flow.type", "panic", "dead_letter"),
