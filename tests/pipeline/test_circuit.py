@@ -102,7 +102,7 @@ class Kept(Sink[list[Any]], ability="transactional", fencing="target", lanes=1):
 committed_epochs: set[int] = set()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6, deadline=None)
 @given(seed=st.integers(0, 2**16), rate=st.sampled_from([0.1, 0.3, 0.5]), lanes=st.integers(1, 3))
 def test_whatever_fails_and_is_repeated_no_row_is_lost_doubled_or_overtaken(
     run: Callable[..., Outcome], tmp_path_factory: Any, seed: int, rate: float, lanes: int

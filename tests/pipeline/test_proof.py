@@ -139,11 +139,13 @@ def test_every_shape_adds_up(flow: Flow, last: Callable[..., Checkpoint]) -> Non
 
 @pytest.mark.parametrize(("step", "what"), [(leaky, (100, 99)), (doubling, (100, 101))])
 def test_a_step_that_is_not_what_it_declares_is_found_with_its_epoch(
-    flow: Flow, last: Callable[..., Checkpoint], step: Any, what: tuple[int, int]
+    flow: Flow, last: Callable[..., Checkpoint], caplog: Any, step: Any, what: tuple[int, int]
 ) -> None:
     flow.checkpoint = {"interval": 0.001, "rows": 10}
     flow.source("numbers", numbers).step("step", step).sink("keep", keep)
-    made = last(flow)
+    with caplog.at_level("ERROR", "dataflare.pipeline"):
+        made = last(flow)
+    assert "epoch 5 does not add up: `step` took 10 rows" in caplog.text
     (found,) = differences(made.proofs, made.proof.steps, "end")
     assert (found.place, found.expected, found.found) == ("step", *what)
     assert made.proof.differs == {"step": 5}

@@ -9,6 +9,7 @@ good.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from dataflare.digest import MODULUS, algorithm
 from dataflare.proof import COUNTED, differences
 from dataflare_host.plan import StepPlan
 from dataflare_pipeline.work import Counts, Sum, Sums
+
+log = logging.getLogger("dataflare.pipeline")
 
 
 def operator_name(first: str, last: str) -> str:
@@ -47,7 +50,10 @@ def prove(before: Checkpoint, made: Checkpoint, sums: Iterable[Sums], operators:
         edges = {}
     epoch_edges = {edge: _edge(EdgeProof(), total, edge) for edge in {*total.sent, *total.taken}}
     epoch_steps = {name: _step(found, total.steps.get(name)) for name, found in operators.items()}
-    wrong = {found.place: made.epoch for found in differences(epoch_edges, epoch_steps, "epoch")}
+    wrong: dict[str, int] = {}
+    for found in differences(epoch_edges, epoch_steps, "epoch"):
+        log.error("epoch %s does not add up: %s; see `dataflare audit flow`", made.epoch, found.message)
+        wrong[found.place] = made.epoch
     proof = replace(
         old,
         steps={name: _step(found, total.steps.get(name)) for name, found in old.steps.items()},
