@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -131,12 +133,25 @@ def test_a_dead_owner_is_replaced_at_once(
     assert info.released
 
 
+def freeze(process: subprocess.Popen[str], path: Path) -> None:
+    """Stop a process outside its transactions: one that is frozen in the middle locks SQLite's file for everybody."""
+    while True:
+        os.kill(process.pid, signal.SIGSTOP)
+        try:
+            with closing(sqlite3.connect(path, timeout=0, isolation_level=None)) as direct:
+                direct.execute("begin immediate")
+                direct.execute("rollback")
+            return
+        except sqlite3.OperationalError:
+            os.kill(process.pid, signal.SIGCONT)
+
+
 def test_a_frozen_owner_is_replaced_and_fenced_when_it_wakes_up(
     flow: Flow, run: Callable[..., Any], other: Callable[[], subprocess.Popen[str]]
 ) -> None:
     flow.engine = {"uses": "pipeline/pipeline", "with": {"lease": {"beat": "100ms", "patience": "2s"}}}
     process = other()
-    os.kill(process.pid, signal.SIGSTOP)
+    freeze(process, Path(flow.base) / ".dataflare" / "t.db")
     gate.set()
     taken = run(build(flow))
     assert taken.status == "finished"
