@@ -153,7 +153,7 @@ class Sqlite(Store, name="sqlite"):
 
     def states(self, flow: str, region: str) -> list[tuple[str, str]]:
         """The (step, name) pairs that keys were kept for."""
-        with self._lock, database.speaking(self._path):
+        with self._moment(), database.speaking(self._path):
             connection = self._connected()
             try:
                 return sorted(sound_states(connection, flow, region)) if connection is not None else []
@@ -208,11 +208,12 @@ class Sqlite(Store, name="sqlite"):
 
     def history(self, flow: str, region: str) -> list[EpochInfo]:
         """The kept epochs, newest first."""
-        found = self._history(flow, region)
-        told = self._one("select epochs from lease where flow = ? and region = ?", flow, region)
-        if len(found) != (told[0] if told else 0):
-            raise problems.corrupt(flow, region, "its history", self._intact(flow, region, sys.maxsize))
-        return found
+        with self._moment():
+            found = self._history(flow, region)
+            told = self._one("select epochs from lease where flow = ? and region = ?", flow, region)
+            if len(found) != (told[0] if told else 0):
+                raise problems.corrupt(flow, region, "its history", self._intact(flow, region, sys.maxsize))
+            return found
 
     def _history(self, flow: str, region: str) -> list[EpochInfo]:
         rows = self._all(
@@ -298,7 +299,7 @@ class Sqlite(Store, name="sqlite"):
             limit = None if limit is None else limit - len(rows)
 
     def _check_letters(self, flow: str) -> None:
-        with self._lock, database.speaking(self._path):
+        with self._moment(), database.speaking(self._path):
             connection = self._connected()
             try:
                 if connection is not None:
@@ -336,7 +337,7 @@ class Sqlite(Store, name="sqlite"):
         """What is read inside is of one moment, whatever another process commits meanwhile."""
         with self._lock, database.speaking(self._path):
             connection = self._connected()
-            if connection is None:
+            if connection is None or connection.in_transaction:
                 yield
                 return
             connection.execute("begin")
