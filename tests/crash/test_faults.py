@@ -15,7 +15,7 @@ from pathlib import Path
 
 import postgres as pg
 import pytest
-from crash_flows import DSN, content, flow, making
+from crash_flows import DSN, ROWS, content, flow, making
 
 from dataflare.testing import Crashes
 from dataflare.testing.crash_suite import Stage, finished
@@ -144,10 +144,12 @@ def test_postgres_is_killed_and_started_again_in_the_middle_of_a_commit(place: s
 
 
 def test_stopped_and_started_under_load_again_and_again() -> None:
-    crashes = Crashes(making(flow("numbered", "file", SINKS)), content)
+    # Enough rows that a run is still under way when it comes to look at its signals.
+    long = flow("numbered", "file", SINKS).replace(f"count: {ROWS}", "count: 4000")
+    crashes = Crashes(making(long), content)
     with crashes.stage() as stage:
         stops = 0
-        for _ in range(20):
+        for _ in range(5):
             run = stage.start("store-committed:2:stop")
             if not run.until_frozen():
                 break

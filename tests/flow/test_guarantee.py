@@ -11,7 +11,7 @@ from dataflare_flow.guarantee import Path, guarantee_of, judge, level_of, meets,
 from dataflare_flow.vocabulary import LEVELS
 from dataflare_host.plan import Edge, Plan, StepPlan
 
-STRONG = ({"ability": "transactional"}, {"ability": "staged"}, {"ability": "append", "on_commit": True})
+STRONG = ({"ability": "transactional"}, {"ability": "staged"}, {"ability": "idempotent", "on_commit": True})
 BEST = Path("in", "out")
 
 
@@ -37,7 +37,8 @@ def test_each_cell_of_the_table(replay, repeat, strong, idempotent, append) -> N
     for sink in STRONG:
         assert level(replay=replay, repeat=repeat, **sink) == strong
     assert level(replay=replay, repeat=repeat, ability="idempotent") == idempotent
-    assert level(replay=replay, repeat=repeat, ability="append") == append
+    for on_commit in (False, True):
+        assert level(replay=replay, repeat=repeat, ability="append", on_commit=on_commit) == append
 
 
 def test_what_is_added_to_the_table() -> None:
@@ -159,7 +160,7 @@ def test_asking_for_more_is_refused_with_edge_reason_and_fix() -> None:
     assert problem.details["edge"] == "m.out->out"
     assert "in → m → out" in problem.message
     assert "appends" in (problem.cause or "")
-    assert "deliver: on_commit" in (problem.fix or "")
+    assert "idempotent sink" in (problem.fix or "")
     assert plan(SOURCE, sink, wanted="at_least_once")[1] == []
     _, (at_sink,) = plan(SOURCE, sink, wanted="at_least_once", sinks_wanted={"out": "exactly_once"})
     assert at_sink.pointer == "/sinks/out/guarantee"

@@ -61,8 +61,11 @@ class Path:
 
     @property
     def strong(self) -> bool:
-        """Does the sink publish an epoch once, whatever is repeated?"""
-        return self.on_commit or self.ability in ("transactional", "staged")
+        """Does the sink publish an epoch once, whatever is repeated?
+
+        A spool delivers the same rows again where a delivery was cut off; a sink that only appends has them twice.
+        """
+        return self.ability in ("transactional", "staged") or (self.on_commit and self.ability != "append")
 
 
 def level_of(bits: Iterable[str]) -> str:
@@ -107,9 +110,11 @@ def _by_source(path: Path) -> list[Reason]:
 def _by_sink(path: Path) -> list[Reason]:
     if path.strong:
         return []
-    better = "set `deliver: on_commit`, or use a transactional or staged sink"
     if path.ability == "append":
-        return [Reason("D", f"`{path.sink}` appends: the rows of an epoch that is repeated come twice", better)]
+        what = "a delivery that is cut off" if path.on_commit else "an epoch that is repeated"
+        text = f"`{path.sink}` appends: the rows of {what} come twice"
+        return [Reason("D", text, "use a transactional, staged or idempotent sink")]
+    better = "set `deliver: on_commit`, or use a transactional or staged sink"
     if path.replay in ("none", "redelivery"):
         return []
     if path.repeat == "rows":

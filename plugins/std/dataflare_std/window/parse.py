@@ -20,7 +20,7 @@ from dataflare_std.expression import Expression, beyond_one_row, escaped, first_
 if TYPE_CHECKING:
     import polars as pl
 
-FUNCTIONS = ("sum", "count", "min", "max", "avg", "first", "last", "stddev", "variance", "median")
+FUNCTIONS = ("sum", "count", "min", "max", "avg", "first", "last")
 """The names that a message offers; SQL has a few more for the same."""
 _ROW = "sum a column, count rows, or take the key columns from the output"
 _KINDS = {
