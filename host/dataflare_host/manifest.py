@@ -10,7 +10,7 @@ Json = Any
 FILE = "dataflare.toml"
 CONTRACT = "1.0"
 """The version of the plugin contract that this host speaks."""
-VERSION = "0.1.0"
+VERSION = "1.0.0"
 
 
 @dataclass(frozen=True)

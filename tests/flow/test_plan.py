@@ -51,6 +51,11 @@ class Wide(Source[int]):
         return
         yield
 
+class ByKey(Sink, ability="idempotent"):
+    """Overwrites by key."""
+    def write(self, batch: Batch):
+        pass
+
 class Events(Wide):
     """The same, and when it was."""
     def plan(self):
@@ -439,7 +444,9 @@ def test_a_demanded_guarantee_is_refused_where_it_is_demanded(host: Host, folder
     (found,) = refused(host, folder, body)
     assert (found.code, found.line) == ("plan.guarantee", line_of(body, "guarantee"))
     assert found.details["edge"] == "double.out->out"
-    spooled = planned(host, folder, body.replace("from: double}", "from: double, deliver: on_commit}"))
+    spooled = body.replace("from: double}", "from: double, deliver: on_commit}")
+    assert "cut off" in (refused(host, folder, spooled)[0].cause or "")
+    spooled = planned(host, folder, spooled.replace("./shop.py/log", "./shop.py/by-key"))
     assert spooled.guarantee.effective == "exactly_once"
     assert spooled.guarantee.deliver_on_commit == ("out",)
     body = SIMPLE.replace("./shop.py/table", "./shop.py/log")
@@ -454,16 +461,15 @@ def test_the_mode_can_be_overridden(host: Host, folder: Path) -> None:
 
 def test_options_are_kept_in_seconds_and_what_is_unused_is_said(host: Host, folder: Path) -> None:
     body = SIMPLE.replace("steps:", "  spare: {uses: ./shop.py/events, time: {column: at}}\nsteps:")
-    plan = planned(host, folder, body + "drain_timeout: 1m\nkeep: 3\nmax_rejects: 0\nplugins: {std: '>=99'}\n")
+    plan = planned(host, folder, body + "drain_timeout: 1m\nkeep: 3\nmax_rejects: 0\nplugins: {std: '>=1,<99'}\n")
     assert plan.options["drain_timeout"] == 60.0
     assert plan.options["keep"] == 3
     assert plan.options["max_rejects"] == 0
     assert plan.options["times"] == {"spare": {"column": "at"}}
-    assert {each["code"] for each in plan.options["warnings"]} == {"flow.unused", "flow.plugin_version"}
-    assert {each.code for each in refused(host, folder, SIMPLE + "plugins: {nobody: '1', std: new}\n")} == {
-        "flow.unknown_plugin",
-        "flow.plugin_versions",
-    }
+    assert {each["code"] for each in plan.options["warnings"]} == {"flow.unused"}
+    wanting = SIMPLE + "plugins: {nobody: '1', std: new, state: '>=99'}\n"
+    codes = {each.code for each in refused(host, folder, wanting)}
+    assert codes == {"flow.unknown_plugin", "flow.plugin_versions", "flow.plugin_version"}
 
 
 def test_a_file_that_cannot_be_loaded_is_one_problem_at_its_own_line(host: Host, folder: Path) -> None:

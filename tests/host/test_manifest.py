@@ -19,7 +19,7 @@ summary = "Drops records seen before."
 license = "Apache-2.0"
 [api]
 requires = ">=1.0,<2"
-host = ">=0.1,<1"
+host = ">=1.0,<2"
 features = ["state"]
 [runtime]
 kind = "python"
@@ -39,7 +39,7 @@ names = ["check_plan", "dataflare_event"]
 engine = { uses = "pipeline/pipeline" }
 state = { uses = "state/sqlite", with = { path = "x.db" } }
 [dependencies]
-std = ">=0.1,<2"
+std = ">=1.0,<2"
 [permissions]
 http = [{ host = "api.acme.example", methods = ["GET"], reason = "licence check" }]
 [limits]
@@ -95,7 +95,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ('version = "1.4.0"', "version = 1.4", "plugin.manifest_type", "/plugin/version"),
         ('requires = ">=1.0,<2"', 'requires = ">=2"', "plugin.api", "/api/requires"),
         ('requires = ">=1.0,<2"', 'requires = "1.0 or so"', "plugin.manifest_value", "/api/requires"),
-        ('host = ">=0.1,<1"', 'host = ">=7"', "plugin.api", "/api/host"),
+        ('host = ">=1.0,<2"', 'host = ">=7"', "plugin.api", "/api/host"),
         ('features = ["state"]', 'features = ["teleport"]', "plugin.feature", "/api/features"),
         ('features = ["state"]', 'features = "state"', "plugin.manifest_type", "/api/features"),
         (
@@ -114,7 +114,7 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ('module = "acme_dedupe.hooks"', "", "plugin.manifest_missing_key", "/hooks/module"),
         ('{ uses = "pipeline/pipeline" }', '"pipeline"', "plugin.manifest_value", "/defaults/engine"),
         ("engine = {", "engin = {", "plugin.manifest_unknown_key", "/defaults/engin"),
-        ('std = ">=0.1,<2"', 'std = "newest"', "plugin.manifest_value", "/dependencies/std"),
+        ('std = ">=1.0,<2"', 'std = "newest"', "plugin.manifest_value", "/dependencies/std"),
         (', reason = "licence check"', "", "plugin.manifest_missing_key", "/permissions/http/0/reason"),
         ("http = [", "htpp = [", "plugin.manifest_unknown_key", "/permissions/htpp"),
         ('memory = "64MiB"\n[deprecations]', "[deprecations]\nx = 1", "plugin.manifest_type", "/deprecations/x"),

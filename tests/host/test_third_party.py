@@ -18,7 +18,7 @@ FILES = {
         name = "dataflare-acme"
         version = "2.1.0"
         description = "Orders of two shops made one."
-        dependencies = ["dataflare-host>=0.1,<0.2"]
+        dependencies = ["dataflare-host>=1.0,<2"]
         [project.entry-points."dataflare.plugins"]
         acme = "acme_orders"
         [tool.flit.module]
@@ -33,7 +33,7 @@ FILES = {
         summary = "Orders of two shops made one."
         [api]
         requires = ">=1.0,<2"
-        host = ">=0.1,<1"
+        host = ">=1.0,<2"
         [runtime]
         kind = "python"
         [kinds]

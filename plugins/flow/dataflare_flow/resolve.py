@@ -126,8 +126,9 @@ class Resolver:
                 fix = f"install `dataflare-{name}`"
                 self.reading.note(pointer, "flow.unknown_plugin", f"no plugin `{name}` is installed here", fix)
             elif not fits:
-                message = f"the flow was written for `{name}` {wanted}; {manifest.version} is installed"
-                self.warn("flow.plugin_version", message, pointer, f"install `dataflare-{name}` {wanted}")
+                message = f"the flow needs `{name}` {wanted}; {manifest.version} is installed"
+                fix = f"install `dataflare-{name}` {wanted}, or say which versions the flow was tried with"
+                self.reading.note(pointer, "flow.plugin_version", message, fix)
 
     def step(self, step: Step) -> Resolved | None:
         """A step's component, configured; None where something is wrong with it, or where it names none."""
