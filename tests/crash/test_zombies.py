@@ -13,9 +13,11 @@ from dataflare.testing import Crashes
 from dataflare.testing.crash_suite import Stage, finished
 from dataflare.testing.forked import Ended, Forked
 
-TARGETS = {"file": ("staged", "one_file"), "sqlite": ("transactional",)}
-"""By store. SQLite alone: a process frozen inside another sink's transaction would keep everybody out."""
 FULL = os.environ.get("DATAFLARE_CRASHES") == "full"
+TARGETS: dict[str, tuple[str, ...]] = {"file": ("staged", "one_file", "spooled"), "sqlite": ("transactional",)}
+"""By store. SQLite alone: a process frozen inside another sink's transaction would keep everybody out."""
+if FULL:
+    TARGETS["postgres"] = ("postgres", "parquet")
 PLACES = ("prepared", "decided", "sink-commit", "sink-publish", "settle")
 if FULL:
     PLACES += ("barrier", "commit-point", "store-committed", "committed", "acknowledge")
@@ -105,7 +107,7 @@ def test_it_wakes_up_while_its_successor_is_in_the_middle(crashes: Crashes) -> N
 
 
 def test_frozen_before_it_has_the_lease_it_is_one_of_two_that_want_it() -> None:
-    crashes = Crashes(making(flow("map", "file", TARGETS["file"], more=PACE)), content)
+    crashes = Crashes(making(flow("map", "file", ["staged", "one_file"], more=PACE)), content)
     with crashes.stage() as stage:
         late = frozen(stage, "store-lease:1")
         assert late is not None
@@ -131,7 +133,7 @@ def test_frozen_inside_a_transaction_of_sqlite_it_keeps_others_out_until_it_is_e
 
 def test_a_run_that_lives_is_not_replaced() -> None:
     """Neither in the same folder, nor by its lease where the folder's lock says nothing."""
-    crashes = Crashes(making(flow("map", "file", TARGETS["file"], more=PACE)), content)
+    crashes = Crashes(making(flow("map", "file", ["staged", "one_file"], more=PACE)), content)
     with crashes.stage() as stage:
         first = stage.start("prepared:1:stop")
         assert first.until_frozen()
