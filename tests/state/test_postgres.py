@@ -263,6 +263,20 @@ def test_an_owner_frozen_in_a_commit_is_taken_over_and_fenced(
     assert [found.code for found in newer.letters("f")] == ["0"]
 
 
+def test_an_owner_frozen_in_a_heartbeat_is_taken_over_and_fenced(postgres: str, opened: Opener) -> None:
+    zombie, newer = opened(postgres), opened(postgres, lock_timeout=0.1)
+    zombie.lease("f", "r", "zombie", 0)
+    zombie.commit(checkpoint(0), given(0), 1)
+    with psycopg.connect(postgres) as beating:
+        beating.execute("update dataflare.heartbeat set beat = beat + 1")
+        assert newer.lease("f", "r", "newer", 1) == 2
+        with pytest.raises(psycopg.OperationalError):
+            beating.execute("select 1")
+    newer.commit(checkpoint(1), given(1), 2)
+    refused(lambda: zombie.commit(checkpoint(1), given(1), 1), "state.fenced")
+    refused(lambda: zombie.beat("f", "r", 1), "state.fenced")
+
+
 def test_a_locked_table_and_a_slow_statement_are_told(postgres: str, opened: Opener) -> None:
     patient, hasty = opened(postgres, statement_timeout=0.1), opened(postgres, lock_timeout=0.1)
     patient.lease("f", "r", "o", 0)

@@ -43,8 +43,10 @@ SITTING = 2.0
 
 LEASE = "select token, taking from lease where flow = %s and region = %s for update"
 END_HOLDER = (
-    "select pg_terminate_backend(holder.pid) from lease join pg_locks holder on holder.transactionid = lease.xmax "
-    "where flow = %s and region = %s and holder.locktype = 'transactionid' and holder.granted"
+    "with held as (select xmax as by from lease where flow = %(flow)s and region = %(region)s "
+    "union select xmax from heartbeat where flow = %(flow)s and region = %(region)s) "
+    "select pg_terminate_backend(holder.pid) from held join pg_locks holder on holder.transactionid = held.by "
+    "where holder.locktype = 'transactionid' and holder.granted"
 )
 
 
@@ -335,7 +337,7 @@ class Postgres(Store, name="postgres", shared="any"):
         return expect
 
     def _insisting(self, flow: str, region: str, work: Callable[[Connection], T]) -> T:
-        """Do it; where a session sits on the lease's row, end that session and do it again.
+        """Do it; where a session sits on the lease's row or its heartbeat's, end that session and do it again.
 
         It is a frozen owner's that was taken over, or our own whose connection is lost without the server knowing.
         """
@@ -344,7 +346,7 @@ class Postgres(Store, name="postgres", shared="any"):
         except StateError as error:
             if error.code != "state.locked":
                 raise
-        self._session.write(lambda connection: connection.execute(END_HOLDER, (flow, region)))
+        self._session.write(lambda connection: connection.execute(END_HOLDER, {"flow": flow, "region": region}))
         return self._session.write(work)
 
 
