@@ -96,6 +96,25 @@ class Lease:
         with self._turn:
             self.token = self._store.lease(self.flow, self.region, this_process(), self.token)
 
+    def is_taken(self) -> bool:
+        """Whether somebody else has taken a newer token; asks the store, and believes in the lease if that fails."""
+        if self.lost.is_set():
+            return True
+        try:
+            info = self._store.lease_info(self.flow, self.region)
+        except Exception as error:
+            log.warning("whose region %s is now could not be asked: %s", self.region, error)
+            return False
+        return info is not None and info.token > self.token
+
+    def fenced(self) -> Fenced:
+        """What ends a run whose lease somebody else has taken."""
+        return Fenced.of(
+            "state.fenced",
+            f"another process has taken over the flow `{self.flow}`",
+            fix="nothing is lost: that process goes on from the last committed epoch",
+        )
+
     def _beat(self) -> None:
         while not self._stop.wait(self._pace.beat):
             try:

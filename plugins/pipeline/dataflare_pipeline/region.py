@@ -56,10 +56,15 @@ class RegionRun:
         self._shown = self._committed(), attempt
         try:
             ending = attempt.run()
-        except BaseException as error:
-            if isinstance(error, Fenced) or self.lease.lost.is_set():
-                attempt.leave_target()
+        except Fenced:
+            attempt.leave_target()
             raise
+        except BaseException as error:
+            if not self.lease.is_taken():
+                raise
+            # It may have failed because the newer owner cleans up after it: no step is to blame.
+            attempt.leave_target()
+            raise self.lease.fenced() from error
         finally:
             self.left_behind = attempt.shut()
             self._shown = self._committed(), None

@@ -9,7 +9,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from dataflare.errors import Fenced, StateError
+from dataflare.errors import StateError
 from dataflare_pipeline.lane import Lane, LaneFailed, Mail, Report
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.session import Session
@@ -77,11 +77,7 @@ class Mailbox:
     def check(self) -> None:
         """Raise Fenced, Aborted, or StateError past the time that a stopping flow has to come to rest."""
         if self._lease.lost.is_set():
-            raise Fenced.of(
-                "state.fenced",
-                f"another process has taken over the flow `{self._session.plan.name}`",
-                fix="nothing is lost: that process goes on from the last committed epoch",
-            )
+            raise self._lease.fenced()
         if self._session.aborting.is_set():
             raise Aborted
         if self._until is None and self._session.stopping.is_set():
