@@ -11,16 +11,16 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std")),
+    *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std", "verify")),
 )
 WORDS = frozenset(
     "audit batch cli config files flow generate guest http internal join json keys letter permission plan plugin "
-    "profile resource run schema secret sink source sql state stdio step testing window".split()
+    "profile resource run schema secret sink source sql state stdio step testing verify window".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap"
+    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap|verify\.toml"
 )
-"""Names of commands, actions and events, which look alike."""
+"""Names of commands, actions, events and files, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}
 """Codes that the source puts together."""
 CODE = re.compile(r"[a-z]+(\.[a-z0-9_]+)+\Z")
