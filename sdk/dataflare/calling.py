@@ -91,6 +91,12 @@ def is_overridden(component: Component | type[Component], name: str) -> bool:
     return owner is not None and "kind" not in vars(owner)
 
 
+def asks_for(cls: type[Component], operation: str, name: str) -> bool:
+    """True if the author's operation takes what the engine passes under this name."""
+    function = getattr(cls, "operations", {}).get(operation) or inspect.getattr_static(cls, operation)
+    return name in inspect.signature(getattr(function, "__func__", function)).parameters
+
+
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
     """The resolved annotations of a function; those that cannot be resolved are left out."""
     plain = inspect.unwrap(getattr(function, "__func__", function))

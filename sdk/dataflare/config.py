@@ -74,9 +74,10 @@ def json_schema(cls: type[Component]) -> dict[str, Any]:
     Beside the standard keywords: ``x-advanced``, ``x-secret``, ``x-when`` (where the field has a meaning) and
     ``x-dynamic-choices`` (``choices_of`` gives them).
     """
+    told = vars(cls).get("__dataflare_schema__")
     return {
         "$schema": _DIALECT,
-        **model_of(cls).model_json_schema(),
+        **(model_of(cls).model_json_schema() if told is None else told),
         "title": cls.spec.name,
         "description": cls.spec.summary,
     }
@@ -84,7 +85,8 @@ def json_schema(cls: type[Component]) -> dict[str, Any]:
 
 def input_schema(cls: type[Component]) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a tool's or command's input."""
-    schema = input_model_of(cls).model_json_schema()
+    told = vars(cls).get("__dataflare_input_schema__")
+    schema = input_model_of(cls).model_json_schema() if told is None else told
     return {"$schema": _DIALECT, **schema, "title": cls.spec.name, "description": cls.spec.summary}
 
 

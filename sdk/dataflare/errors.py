@@ -9,6 +9,7 @@
     ├── OriginLost                 a batch no longer knows which input rows it came from
     ├── PermissionDenied           the grant does not hold what was asked for
     └── Failed                     a component failed for good (kind ``fatal``)
+        └── InstanceLost           an instance is gone with what it held: the epoch has to be repeated
     Reject                         instruction: this row or batch is refused
     Retry                          instruction: not now, ask again
 
@@ -125,6 +126,10 @@ class PermissionDenied(DataflareError):
 
 class Failed(DataflareError):
     """A component failed for good."""
+
+
+class InstanceLost(Failed):
+    """An instance is gone, and with it what it held since the last epoch: only the whole epoch can be repeated."""
 
 
 class Reject(Exception):

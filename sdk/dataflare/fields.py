@@ -100,6 +100,8 @@ def fields_of(cls: type[Component]) -> Mapping[str, Field]:
 
 def input_fields_of(cls: type[Component]) -> Mapping[str, Field]:
     """The input of a tool or command, in order: the parameters of ``call`` before the ``*`` that a caller gives."""
+    if (told := vars(cls).get("__dataflare_inputs__")) is not None:
+        return told  # type: ignore[no-any-return]
     passed = PASSED_TO_CALLS.get(cls.kind, frozenset())
     operations: Mapping[str, Callable[..., Any]] = getattr(cls, "operations", {})
     call = operations.get("call", cls.call)  # type: ignore[attr-defined]

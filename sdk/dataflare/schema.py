@@ -102,11 +102,26 @@ class Schema:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Schema:
-        """The schema that ``as_json`` wrote."""
+        """The schema that ``as_json`` wrote; of a peer without Arrow, its ``columns`` alone."""
         import pyarrow as pa
 
+        if "arrow" not in value:
+            return cls(_by_names(value["columns"]), open=bool(value.get("open", False)))
         buffer = pa.py_buffer(base64.b64decode(value["arrow"]))
         return cls(pa.ipc.read_schema(buffer), open=bool(value.get("open", False)))
+
+
+def _by_names(columns: Any) -> pa.Schema:
+    import pyarrow as pa
+
+    from dataflare.type_names import type_named
+
+    return pa.schema(
+        [
+            pa.field(each["name"], type_named(each["type"]), each.get("nullable", True), each.get("metadata"))
+            for each in columns
+        ]
+    )
 
 
 def _metadata(column: pa.Field) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dataflare.declare import nearest
-from dataflare.errors import ConfigError, Problem, Retry
+from dataflare.errors import ConfigError, DataflareError, Problem, Retry, problem_of
 from dataflare.split import Demand, Resume
 from dataflare_flow.document import child
 from dataflare_flow.graph import step_of
@@ -88,7 +88,9 @@ def _sampled(resolved: Resolved) -> dict[str, Schema | None]:
             found = _first_batch(driver, split, until)
             if found or time.monotonic() > until:
                 return found
-    except Retry:
+    except (DataflareError, Retry) as error:
+        if problem_of(error).kind != "retry":
+            raise
         return {}
     finally:
         driver.close()

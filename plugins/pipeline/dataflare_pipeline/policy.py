@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dataflare.errors import DataflareError, Failed, Fenced, Reject, Retry, problem_of
+from dataflare.errors import DataflareError, Failed, Fenced, InstanceLost, Reject, Retry, problem_of
 from dataflare_pipeline.channel import Closed
 
 AGAIN = "run it again later: it goes on from its last epoch"
@@ -37,8 +37,11 @@ class Policy:
     def pause(self, error: BaseException, attempt: int) -> float | None:
         """Seconds until what failed is repeated; None: it is not, or not any more.
 
-        The kind of an error decides; the policy does where there is none. What is wrong for good is not repeated.
+        The kind of an error decides; the policy does where there is none. What is wrong for good is not repeated, nor
+        is a call to an instance that is gone: only the epoch can be.
         """
+        if isinstance(error, InstanceLost):
+            return None
         known = isinstance(error, (DataflareError, Retry))
         repeats = problem_of(error).kind == "retry" if known else self.policy == "retry"
         if not repeats or attempt >= self.attempts:
@@ -76,7 +79,7 @@ class StepFailed(Failed):
         )
         self.step = step
         self.error = error
-        self.fatal = isinstance(error, Fenced)
+        self.fatal = isinstance(error, (Fenced, InstanceLost))
 
     @property
     def retriable(self) -> bool:

@@ -150,9 +150,16 @@ def _process(instance: Instance, frame: Frame) -> Answer:
 
 
 def _timer(instance: Instance, frame: Frame) -> Answer:
-    keys = decode(part_at(frame.parts, frame.header.get("part", 0)), "arrow")
+    keys = decode(part_at(frame.parts, frame.header.get("part", 0)), instance.encoding, _keys_schema(instance))
     _moment(instance, frame.header)
     return _processed(instance, _processor(instance).timer(keys, _time(_word(frame.header, "time"))))
+
+
+def _keys_schema(instance: Instance) -> Schema | None:
+    columns = list(_processor(instance).columns)
+    known = (schema for schema in instance.inputs.values() if all(name in schema for name in columns))
+    found = next(known, None)
+    return None if found is None else found.select(columns)
 
 
 def _watermark(instance: Instance, frame: Frame) -> Answer:
@@ -288,6 +295,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "on_updated": _on_updated,
     "on_deleted": _on_deleted,
 }
+
+
+IN_PASSING = frozenset("migrate_position migrate_state on_created on_updated on_deleted".split())
+"""Operations that come before ``open`` too: then the request names the component and its configuration."""
 
 
 def split_of(told: Json) -> Split:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflare.calling import is_overridden
+from dataflare.calling import asks_for, is_overridden
 
 if TYPE_CHECKING:
     from dataflare.component import Component
@@ -51,6 +51,8 @@ def _one(component: type[Component]) -> dict[str, Json]:
         "abilities": {name: value for name, value in spec.declared.items() if _plain(value)},
         "operations": [name for name in OPERATIONS.get(spec.kind, ()) if is_overridden(component, name)],
     }
+    if spec.kind == "source" and not told["abilities"].get("replay"):
+        told["abilities"]["replay"] = "position" if asks_for(component, "read", "position") else "none"
     if spec.kind == "tool":
         told["input"] = input_schema(component)
     if spec.kind == "processor":

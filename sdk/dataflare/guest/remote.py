@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import logging
+import math
 import random
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dataflare.context import Context, FixedClock, NotGranted
 from dataflare.errors import DataflareError, Kind, Problem
-from dataflare.guest.encoding import Json, encode
+from dataflare.guest.encoding import Encoding, Json, encode
 from dataflare.guest.frames import Frame
 from dataflare.resource import Resources
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 HostCall = Callable[[Frame], Frame]
 """Asks the host, and gives its answer."""
+ASK_EVERY = 0.05
+"""Seconds between two questions whether the flow stops."""
 
 
 class Host:
@@ -92,18 +96,43 @@ class RemoteState:
 class RemoteTimers:
     """Timers that the host keeps."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, encoding: Encoding) -> None:
         self._host = host
+        self._encoding = encoding
 
     def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
         """Ask to be called for these keys."""
         times = [at] * len(keys) if isinstance(at, datetime) else list(at)
         told = [time.isoformat() for time in times]
-        self._host.ask("timers.set", [encode(keys, "arrow")], at=told, event=event)
+        self._host.ask("timers.set", [encode(keys, self._encoding)], at=told, event=event)
 
     def drop(self, keys: Batch) -> None:
         """Forget the timers of these keys."""
-        self._host.ask("timers.drop", [encode(keys, "arrow")])
+        self._host.ask("timers.drop", [encode(keys, self._encoding)])
+
+
+class RemoteCancel(threading.Event):
+    """Whether the flow stops: the host is asked, at most twenty times a second."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__()
+        self._host = host
+        self._asked = -math.inf
+
+    def is_set(self) -> bool:
+        """True once the flow stops."""
+        if not super().is_set() and time.monotonic() - self._asked > ASK_EVERY:
+            self._asked = time.monotonic()
+            if self._host.ask("cancelled").header.get("value"):
+                self.set()
+        return super().is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the flow stops, or for so many seconds; whether it does."""
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while not self.is_set() and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, ASK_EVERY))
+        return self.is_set()
 
 
 class RemoteMetrics:
@@ -147,7 +176,7 @@ class RemoteLog(logging.Handler):
             self.handleError(record)
 
 
-def context_of(told: dict[str, Json], host: Host, resources: Resources) -> Context:
+def context_of(told: dict[str, Json], host: Host, resources: Resources, encoding: Encoding = "arrow") -> Context:
     """The surroundings of one instance, from what ``open`` says of them."""
     log = logging.Logger(f"dataflare.step.{told.get('step') or 'step'}")
     log.addHandler(RemoteLog(host))
@@ -176,12 +205,12 @@ def context_of(told: dict[str, Json], host: Host, resources: Resources) -> Conte
         metrics=RemoteMetrics(host),
         http=NotGranted("http"),
         secrets=RemoteSecrets(host),
-        timers=RemoteTimers(host),
+        timers=RemoteTimers(host, encoding),
         state=RemoteState(host),
         clock=FixedClock(),
         random=random.Random(0),
         resources=resources.get,
-        cancel=threading.Event(),
+        cancel=RemoteCancel(host),
         on_checkpoint_request=request_checkpoint,
         on_progress=progress,
         limiter=limiter,

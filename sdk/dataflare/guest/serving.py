@@ -5,7 +5,6 @@ Components are called through the same drivers as in process, so a component can
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -43,7 +42,7 @@ class Instance:
 
 
 class Guest:
-    """The components of a plugin, answering frames. One call at a time, except ``cancel``.
+    """The components of a plugin, answering frames. One call at a time.
 
     ``call`` asks the host; without it, components have no state, secrets or log here.
     """
@@ -55,7 +54,6 @@ class Guest:
         self._instances: dict[int, Instance] = {}
         self._rest: Iterator[Answer] | None = None
         self._resources = Resources()
-        self._cancelled = threading.Event()
         self._operations: dict[str, Callable[[Frame], Answer | Iterator[Answer]]] = {
             "describe": self._describe,
             "open": self._open,
@@ -83,10 +81,6 @@ class Guest:
         except Exception as error:
             return Frame(failed(error))
 
-    def cancel(self) -> None:
-        """The flow stops: components see ``ctx.cancelled``. From any thread."""
-        self._cancelled.set()
-
     def end(self) -> None:
         """Close all that is open."""
         for number in list(self._instances):
@@ -105,6 +99,12 @@ class Guest:
             raise ConfigError.of(
                 "guest.unknown_operation", f"there is no operation `{op}`", details={"protocol": PROTOCOL}
             )
+        if op in calls.IN_PASSING and "instance" not in frame.header:
+            driver = self._passing(frame)
+            try:
+                return self._first(operation(Instance(driver, "arrow", {}), frame))
+            finally:
+                driver.close()
         return self._first(operation(self._instance(frame), frame))
 
     def _first(self, given: Answer | Iterator[Answer]) -> Answer:
@@ -217,8 +217,8 @@ class Guest:
             have = ", ".join(f"`{own}:{known}`" for own, known in self._components)
             message = f"there is no `{kind}:{name}` here"
             raise ConfigError.of("guest.unknown_component", message, cause=f"there is {have}")
-        context: Context = context_of(dict(header.get("context") or {}), Host(self._call, number), self._resources)
-        context.cancel = self._cancelled
+        told, host = dict(header.get("context") or {}), Host(self._call, number)
+        context: Context = context_of(told, host, self._resources, header.get("encoding", "arrow"))
         return driver_for(made(**dict(header.get("config") or {})), context)
 
 

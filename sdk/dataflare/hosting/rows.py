@@ -1,0 +1,68 @@
+"""Batches on their way to a guest and back: in its encoding, cut to the size that one frame may have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from dataflare.batch import Rejected
+from dataflare.errors import Failed
+from dataflare.guest.encoding import Encoding, Part, decode
+
+if TYPE_CHECKING:
+    from dataflare.batch import Batch
+    from dataflare.schema import Schema
+
+MOST = 16 << 20
+"""Bytes of one batch in one frame."""
+
+
+def slices(batch: Batch) -> Iterator[tuple[int, Batch]]:
+    """The batch in parts of at most 16 MiB, each with the number of its first row.
+
+    A row that is larger than that is refused (``row_too_large``) in the batch's ledger, and in no part.
+    """
+    if batch.nbytes <= MOST:
+        yield 0, batch
+        return
+    pending = [(0, batch)]
+    while pending:
+        first, part = pending.pop()
+        if _size(part) <= MOST:
+            yield first, part
+        elif len(part) == 1:
+            part.reject([True], "row_too_large", f"the row has more than {MOST:,} bytes")
+        else:
+            half = len(part) // 2
+            pending += [(first + half, part.slice(half)), (first, part.slice(0, half))]
+
+
+def moved(rejected: Rejected, part: Batch, first: int) -> Rejected:
+    """A reject of a part, as one of the batch that starts at row ``first``."""
+    if part.origin is not None and part.origin is not False:
+        return Rejected(part.origin.take(rejected.rows), rejected.code, rejected.message)
+    if not first:
+        return rejected
+    import pyarrow.compute as pc
+
+    return Rejected(pc.add(rejected.rows, first), rejected.code, rejected.message)
+
+
+def rows_in(part: Part, encoding: Encoding, schema: Schema | None) -> Any:
+    """The rows in an answer: a Batch, or JSON rows as they are where no schema tells their types."""
+    if encoding == "arrow":
+        return decode(part, "arrow")
+    if schema is not None and len(schema) and not schema.open:
+        return decode(part, "json", schema)
+    try:
+        rows = json.loads(bytes(part))
+    except (ValueError, RecursionError) as error:
+        raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Failed.of("guest.batch", "a part is not an array of JSON objects")
+    return rows
+
+
+def _size(batch: Batch) -> int:
+    return int(batch.arrow.get_total_buffer_size()) if batch.origin is None else batch.nbytes
