@@ -11,14 +11,14 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "sdk/dataflare",
     "host/dataflare_host",
-    *(f"plugins/{name}" for name in ("commands", "flow", "pipeline", "standalone", "state", "std", "verify")),
+    *(f"plugins/{name}" for name in ("author", "commands", "flow", "pipeline", "standalone", "state", "std", "verify")),
 )
 WORDS = frozenset(
-    "audit batch cli config files flow generate guest http internal join json keys letter permission plan plugin "
-    "profile resource run schema secret sink source sql state stdio step testing verify window".split()
+    "audit author batch cli config files flow generate guest http internal join json keys letter permission plan "
+    "plugin profile resource run schema secret sink source sql state stdio step testing verify window".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap|verify\.toml"
+    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|plugin\.(add|build|dev|new|remove|test)\Z|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap|verify\.toml"
 )
 """Names of commands, actions, events and files, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}

@@ -1,0 +1,1 @@
+"""Commands that make, build, test and add plugins, with the templates of each language."""

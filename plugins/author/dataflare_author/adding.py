@@ -1,0 +1,165 @@
+"""Adds a plugin to a project: checked, granted, unpacked, prepared, and written into the project's set."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from dataflare.errors import ConfigError
+from dataflare_author.auditing import audit, loader_of
+from dataflare_author.project_set import FOLDER, ProjectSet
+from dataflare_author.wheel_check import Wheel, read_wheel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dataflare_host.host import HostApi
+    from dataflare_host.manifest import Manifest
+
+Json = Any
+Isolation = Literal["worker", "inline"]
+KEPT = 3
+"""Unpacked wheels of a plugin that stay: a run that began before may still start guests from its own."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What was added, or, where ``granted`` is false, what it asks for before it can be."""
+
+    plugin: str
+    version: str
+    digest: str
+    runtime: str
+    isolation: str
+    components: tuple[str, ...]
+    asks: tuple[Mapping[str, Json], ...]
+    granted: bool
+    audited: bool = False
+    folder: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: bool, host: HostApi) -> Added:
+    """Add the plugin of a wheel. Raises ConfigError: ``author.…``, ``plugin.…``, what its loader refuses."""
+    if not project.is_dir():
+        message = f"there is no folder `{project}`"
+        raise ConfigError.of("author.no_project", message, fix="name the folder of the flows by --project")
+    wheel, known = read_wheel(wheel_file), ProjectSet(project)
+    home = project / FOLDER / wheel.names.id
+    home.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=".adding-", dir=home))
+    try:
+        manifest = _manifest(wheel, aside)
+        held = _isolation(manifest, isolation)
+        runtime = "worker" if held == "worker" else manifest.runtime
+        audited = runtime == "python" or audit(manifest, host, runtime)
+        asks = asked(manifest)
+        told = Added(
+            plugin=manifest.id,
+            version=manifest.version,
+            digest=f"sha256:{wheel.digest}",
+            runtime=manifest.runtime,
+            isolation=held,
+            components=_components(manifest),
+            asks=asks,
+            granted=grant or _granted(asks, known.entry(manifest.id)),
+            audited=audited,
+            notes=tuple(_notes(held, audited)),
+        )
+        if not told.granted:
+            return told
+        folder = home / wheel.digest
+        _move(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    package = folder / wheel.names.package
+    _prepare(replace(manifest, file=str(package / Path(manifest.file).name)), runtime, host)
+    known.put(manifest.id, _entry(told, package.relative_to(project), manifest))
+    _sweep(home, folder)
+    return replace(told, folder=str(package))
+
+
+def asked(manifest: Manifest) -> tuple[Mapping[str, Json], ...]:
+    """What a plugin asks for, each with its reason: ``{"permission", "reason", …}``."""
+    rules = sorted(manifest.permissions.items())
+    return tuple({"permission": word, **rule} for word, listed in rules for rule in listed)
+
+
+def _manifest(wheel: Wheel, aside: Path) -> Manifest:
+    from dataflare_host.read_manifest import load_manifest
+
+    package = wheel.unpack(aside)
+    manifest = load_manifest(package / "dataflare.toml", wheel.names.package)
+    if manifest.id != wheel.names.id or manifest.version != wheel.version:
+        told = f"`{wheel.names.id}` {wheel.version}"
+        message = f"the wheel says it is {told}, its manifest `{manifest.id}` {manifest.version}"
+        raise ConfigError.of("author.wheel", message, file=str(wheel.path), fix="build it by `dataflare plugin build`")
+    return manifest
+
+
+def _isolation(manifest: Manifest, wanted: Isolation | None) -> str:
+    """How a plugin is held: Python in a worker unless somebody says inline; the others as their runtime does."""
+    if manifest.runtime == "python":
+        return wanted or "worker"
+    if wanted is not None:
+        message = f"`{manifest.id}` has the runtime `{manifest.runtime}`, which holds it by itself"
+        raise ConfigError.of("author.isolation", message, fix="leave out --isolation: it is for plugins in Python")
+    return manifest.runtime
+
+
+def _notes(isolation: str, audited: bool) -> Iterator[str]:
+    if not audited:
+        yield f"no loader `{isolation}` is installed here: the code was not audited, and flows cannot use it yet"
+    if isolation == "inline":
+        yield "its code runs in the host's own process, with all rights of the host"
+
+
+def _components(manifest: Manifest) -> tuple[str, ...]:
+    named = (manifest.components or {}).items()
+    return tuple(f"{kind} {manifest.id}/{name}" for kind, listed in named for name in listed)
+
+
+def _granted(asks: tuple[Mapping[str, Json], ...], entry: Mapping[str, Json] | None) -> bool:
+    """Was all of it granted before, to the version that is there now?"""
+    if not asks:
+        return True
+    if entry is None:
+        return False
+    held = [{"permission": word, **rule} for word, rules in entry.get("grants", {}).items() for rule in rules]
+    return all({key: value for key, value in rule.items() if key != "reason"} in held for rule in asks)
+
+
+def _entry(told: Added, folder: Path, manifest: Manifest) -> dict[str, Json]:
+    entry: dict[str, Json] = {"folder": folder.as_posix(), "digest": told.digest}
+    if manifest.runtime == "python":
+        entry["isolation"] = told.isolation
+    grants = {
+        word: [{key: value for key, value in rule.items() if key != "reason"} for rule in rules]
+        for word, rules in sorted(manifest.permissions.items())
+    }
+    return {**entry, "grants": grants} if grants else entry
+
+
+def _move(aside: Path, folder: Path) -> None:
+    """Put what was unpacked in its place, whole; what was there before is known to be the same wheel."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(aside, folder)
+
+
+def _prepare(manifest: Manifest, runtime: str, host: HostApi) -> None:
+    """Compile it, make its environment: whatever its loader can do before the first run."""
+    loader = None if runtime == "python" else loader_of(runtime, host)
+    prepare = getattr(loader, "prepare", None)
+    if prepare is not None:
+        prepare(manifest, host)
+
+
+def _sweep(home: Path, current: Path) -> None:
+    others = [path for path in home.iterdir() if path.is_dir() and path != current]
+    for former in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+        shutil.rmtree(former, ignore_errors=True)

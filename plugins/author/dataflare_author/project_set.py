@@ -1,0 +1,104 @@
+"""The plugins of a project: ``plugins.toml`` beside its flows, and what is unpacked below ``.dataflare/plugins``."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import InlineTable, Table
+
+from dataflare.errors import ConfigError
+
+Json = Any
+FILE = "plugins.toml"
+FOLDER = Path(".dataflare", "plugins")
+
+
+class ProjectSet:
+    """Reads and changes the set of one project; other entries and comments stay as they are."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
+        self.file = project / FILE
+
+    def entry(self, plugin: str) -> dict[str, Json] | None:
+        """What the set says of a plugin. Raises ConfigError ``author.set``."""
+        found = self._read().get("plugins", {}).get(plugin)
+        return None if found is None else dict(found.unwrap())
+
+    def names(self) -> list[str]:
+        """The plugins of the set."""
+        return list(self._read().get("plugins", {}))
+
+    def put(self, plugin: str, entry: Mapping[str, Json]) -> None:
+        """Write a plugin's entry in place of the one it had."""
+
+        def change(plugins: Table) -> None:
+            known = plugins.get(plugin)
+            table = known if isinstance(known, Table) else tomlkit.table()
+            for key in [key for key in table if key not in entry]:
+                del table[key]
+            for key, value in entry.items():
+                if key not in table or _plain(table[key]) != value:
+                    table[key] = _item(value)
+            if known is None:
+                plugins[plugin] = table
+
+        self._change(change)
+
+    def drop(self, plugin: str) -> None:
+        """Take a plugin out, and delete what was unpacked of it."""
+        self._change(lambda plugins: plugins.pop(plugin, None) and None)
+        shutil.rmtree(self.project / FOLDER / plugin, ignore_errors=True)
+
+    def _change(self, change: Callable[[Table], None]) -> None:
+        document = self._read()
+        if "plugins" not in document:
+            document["plugins"] = tomlkit.table(is_super_table=True)
+        change(document["plugins"])  # type: ignore[arg-type]
+        text = tomlkit.dumps(document)
+        if self.file.exists() and self.file.read_text("utf-8") == text:
+            return
+        aside = self.file.with_name(f".{FILE}.{os.getpid()}")
+        try:
+            with aside.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, self.file)
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _read(self) -> tomlkit.TOMLDocument:
+        try:
+            return tomlkit.parse(self.file.read_text("utf-8"))
+        except FileNotFoundError:
+            return tomlkit.document()
+        except (OSError, TOMLKitError, UnicodeDecodeError) as error:
+            message = f"`{FILE}` cannot be read: {error}"
+            fix = "correct the line that is named, or remove the file and add the plugins again"
+            raise ConfigError.of("author.set", message, file=str(self.file), fix=fix) from error
+
+
+def _plain(item: Any) -> Json:
+    return item.unwrap() if hasattr(item, "unwrap") else item
+
+
+def _item(value: Json) -> Any:
+    """A value with its tables written on one line."""
+    if isinstance(value, Mapping):
+        table: InlineTable = tomlkit.inline_table()
+        for key, each in value.items():
+            table[key] = _item(each)
+        return table
+    if isinstance(value, (list, tuple)):
+        array = tomlkit.array()
+        for each in value:
+            array.append(_item(each))
+        return array
+    return value
