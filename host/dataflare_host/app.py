@@ -21,6 +21,7 @@ from dataflare_host.load import Contributions
 from dataflare_host.manifest import VERSION, Manifest
 from dataflare_host.registry import Table, table_of
 from dataflare_host.secrets import resolve, with_secrets
+from dataflare_host.sets import PluginSet, read_set, stamp_of, usable
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
@@ -43,6 +44,9 @@ class Host:
         table = table_of(catalogue, Contributions(self._dynamic, self._guests))
         self.hooks = Hooks(table.plugins.values())
         self._tables = [table]
+        self._set = PluginSet()
+        self._sets: dict[Path, Any] = {}
+        self._loaders: dict[str, Loader] = {}
         self._ceiling = ceiling
         self._lock = threading.RLock()
         self._events = Events((lambda event: self.hooks.call("event", event=event)) if "event" in self.hooks else None)
@@ -64,6 +68,8 @@ class Host:
         """Tell the plugins that the host stops, and the last events."""
         self.hooks.call("host_stopping", host=self, reason=reason)
         self._events.close()
+        for loader in self._loaders.values():
+            loader.close()
 
     def __enter__(self) -> Host:
         return self
@@ -92,6 +98,24 @@ class Host:
                 return self.table()
 
         return self.change("plugin.swap", ",".join(manifest.id for manifest in manifests), change)
+
+    def enter(self, folder: Path) -> None:
+        """Use the plugin set of a folder of flows beside what is installed, once it has one or it has changed.
+
+        Raises ConfigError (``set.…``); a plugin of the set that cannot be used is in ``table().faulty``.
+        """
+        folder = folder.absolute()
+        with self._lock:
+            stamp = stamp_of(folder)
+            if stamp == self._sets.get(folder):
+                return
+            members = read_set(folder)
+            manifests, faulty = usable(members, self.table())
+            self._set = PluginSet({**self._set.plugins, **members.plugins}, {**self._set.loaders, **members.loaders})
+            contributions = Contributions(self._dynamic, self._guests)
+            self._tables.append(self.table().swap(manifests, contributions, faulty))
+            self.hooks.update(self.table().plugins.values())
+            self._sets[folder] = stamp
 
     def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
@@ -166,11 +190,17 @@ class Host:
         return given
 
     def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
-        """What a plugin may do: what its manifest asks for, as far as the host's ceiling allows."""
+        """What a plugin may do: what its manifest asks for, as far as its set grants and the host's ceiling allows."""
         from dataflare.grants import effective
 
-        manifest = self.table().plugins.get(plugin)
-        return effective(manifest.permissions if manifest else {}, self._ceiling)
+        manifest, member = self.table().plugins.get(plugin), self._set.plugins.get(plugin)
+        granted = None if member is None else member.grants
+        return effective(manifest.permissions if manifest else {}, granted, self._ceiling)
+
+    def limits(self, plugin: str) -> Mapping[str, Any]:
+        """What the operator says of how much a plugin may use; a loader bounds its manifest's limits by it."""
+        member = self._set.plugins.get(plugin)
+        return {} if member is None else member.limits
 
     def secret(self, name: str, step: str) -> str:
         """A secret's value, for a step. Raises PermissionDenied, ConfigError ``secret.unknown``."""
@@ -274,13 +304,16 @@ class Host:
 
     def _guests(self, manifest: Manifest) -> Iterable[type[Component]]:
         """The component classes of a plugin that is not Python, by the loader of its runtime."""
-        loaders = [entry for entry in self.table().entries("loader", loading=False) if entry.name == manifest.runtime]
-        if not loaders:
-            message = f"no plugin loads `{manifest.runtime}`, the runtime of `{manifest.id}`"
-            fix = f"install a plugin with the loader `{manifest.runtime}`"
-            place = {"file": manifest.file, "pointer": "/runtime/kind"}
-            raise ConfigError.of("plugin.no_loader", message, fix=fix, **place)
-        return cast("Loader", self.component(loaders[0].uses, {}, "loader")).components(manifest, self)
+        name = manifest.loader
+        if name not in self._loaders:
+            found = [entry for entry in self.table().entries("loader", loading=False) if entry.name == name]
+            if not found:
+                message = f"no plugin loads `{name}`, the runtime of `{manifest.id}`"
+                fix = f"install a plugin with the loader `{name}`"
+                raise ConfigError.of("plugin.no_loader", message, fix=fix, file=manifest.file, pointer="/runtime/kind")
+            made = self.component(found[0].uses, self._set.loaders.get(name, {}), "loader")
+            self._loaders[name] = cast("Loader", made)
+        return self._loaders[name].components(manifest, self)
 
     @cached_property
     def _secret_store(self) -> Secrets | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +58,11 @@ def discover(plugins: Iterable[str] | None = None) -> Catalogue:
         faulty.append(Faulty(id, "", found.pop(id).version, problems))
     installed.save()
     return Catalogue(dict(sorted(found.items())), tuple(sorted(faulty, key=lambda each: each.id)))
+
+
+def unmet(plugins: Mapping[str, Manifest]) -> dict[str, tuple[Problem, ...]]:
+    """Plugins whose dependencies are absent or of another version, and what they lack."""
+    return _unmet(Installed.remembered(), dict(plugins))
 
 
 def _claims(installed: Installed, path: Sequence[str]) -> list[Claim]:

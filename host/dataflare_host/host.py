@@ -70,6 +70,12 @@ class HostApi(Protocol):
     def table(self, generation: int | None = None) -> Table:
         """The component factories of a generation (None: the newest)."""
 
+    def enter(self, folder: Path) -> None:
+        """Use the plugin set (``plugins.toml``) of a folder of flows beside what is installed. Raises ConfigError."""
+
+    def limits(self, plugin: str) -> Mapping[str, Any]:
+        """What the operator says of how much a plugin may use."""
+
     def secret(self, name: str, step: str) -> str:
         """A secret's value. Raises PermissionDenied, ConfigError ``secret.unknown``."""
 

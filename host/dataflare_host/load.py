@@ -86,7 +86,7 @@ class Contributions:
 
     def _ask(self, manifest: Manifest) -> Classes:
         found: dict[tuple[str, str], type[Component]] = {}
-        if manifest.runtime == "python":
+        if manifest.loader == "python":
             if manifest.components is None:
                 found.update(classes_of_entry(manifest))
         elif manifest.runtime != "declarative":

@@ -43,6 +43,13 @@ class Manifest:
     permissions: Mapping[str, tuple[Mapping[str, Json], ...]] = field(default_factory=dict)
     limits: Mapping[str, Json] = field(default_factory=dict)
     deprecations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    isolation: str = ""
+    """Of a Python plugin in a set: ``worker`` or ``inline``."""
+
+    @property
+    def loader(self) -> str:
+        """What loads it: ``python`` imports it here, ``declarative`` needs no code, all else names a loader."""
+        return "worker" if self.isolation == "worker" else self.runtime
 
     def as_json(self) -> dict[str, Json]:
         """The manifest as a JSON object."""

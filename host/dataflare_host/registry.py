@@ -127,10 +127,14 @@ class Table:
                     found.append(problem.at(pointer=f"/components/{kind}"))
         return found
 
-    def swap(self, manifests: Iterable[Manifest], contributions: Contributions) -> Table:
+    def swap(
+        self, manifests: Iterable[Manifest], contributions: Contributions, faulty: tuple[Faulty, ...] | None = None
+    ) -> Table:
         """The next generation: these plugins take the place of those with the same ids, or come new."""
         plugins = {**self.plugins, **{manifest.id: manifest for manifest in manifests}}
-        return replace(self, generation=self.generation + 1, plugins=plugins, contributions=contributions)
+        wrong = self.faulty if faulty is None else faulty
+        generation = self.generation + 1
+        return replace(self, generation=generation, plugins=plugins, contributions=contributions, faulty=wrong)
 
     def _listed(self, manifest: Manifest, kind: str | None = None, loading: bool = True) -> list[Entry]:
         """A plugin's components (of one kind): those of its table and, where ``loading``, those its code tells of."""
@@ -147,13 +151,13 @@ class Table:
     def _loading(self, manifest: Manifest, kind: str, name: str) -> Callable[[], type[Component]]:
         def load() -> type[Component]:
             target = (manifest.components or {})[kind][name]
-            if manifest.runtime == "python":
+            if manifest.loader == "python":
                 return class_at(target, manifest, kind)
             if manifest.runtime == "declarative":
                 return preset(self.find(kind, target["uses"]).load(), name, target.get("with", {}))
             made = self.contributions.of(manifest).get((kind, name))
             if made is None:
-                problem = f"the loader of `{manifest.runtime}` found no {kind} `{name}` in the plugin `{manifest.id}`"
+                problem = f"the loader of `{manifest.loader}` found no {kind} `{name}` in the plugin `{manifest.id}`"
                 raise ConfigError.of("plugin.load_failed", problem, file=manifest.file)
             return made
 

@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 @cache
 def the_host() -> Host:
     """The host of this process, started at first use."""
+    from pathlib import Path
+
+    from dataflare.errors import ConfigError
     from dataflare_host.app import Host
 
-    return Host.start()
+    host = Host.start()
+    with suppress(ConfigError):  # planning a flow of this folder says what is wrong with its set
+        host.enter(Path.cwd())
+    return host
 
 
 @contextmanager

@@ -60,6 +60,7 @@ def plan_flow(
             raise ConfigError.of("flow.type", f"there is no guarantee `{guarantee}`", fix=f"use {', '.join(LEVELS)}")
         read = replace(read, guarantee=guarantee)
     check_graph(read, reading)
+    host.enter(read.base)
     plan = _Planning(read, reading, host).plan(check)
     if reading.problems or plan is None:
         raise ConfigError(*_distinct(reading.problems))

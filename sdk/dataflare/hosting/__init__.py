@@ -6,8 +6,8 @@ components of what the guest says of itself. Engine, planner and testing kit dri
 
 from __future__ import annotations
 
-from dataflare.hosting.classes import component_classes
+from dataflare.hosting.classes import component_classes, told_in
 from dataflare.hosting.limits import Limits
 from dataflare.hosting.transport import GuestLost, Guests, Transport, lost
 
-__all__ = ["GuestLost", "Guests", "Limits", "Transport", "component_classes", "lost"]
+__all__ = ["GuestLost", "Guests", "Limits", "Transport", "component_classes", "lost", "told_in"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from types import new_class
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,7 @@ _KINDS: Mapping[str, tuple[type[Component], Operations, Operations]] = {
 }
 _OURS = {"each": "batch", "size": None, "in_flight": 1, "adds": None, "rows": None, "roll": None}
 """Abilities that the guest's own driver sees to; towards the engine every component of a guest takes whole batches."""
+TOLD = "components.json"
 ENCODINGS: tuple[Encoding, ...] = ("arrow", "json")
 
 
@@ -53,6 +56,22 @@ def component_classes(
     return [_class(one, both, guests, limits, plugin) for one in told]
 
 
+def told_in(folder: Path) -> dict[str, Json] | None:
+    """The answer to ``describe`` that the build of a plugin left beside its manifest (``components.json``); else None.
+
+    Raises ConfigError ``guest.described``.
+    """
+    try:
+        told = json.loads((folder / TOLD).read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise _wrong(folder.name, f"{TOLD} cannot be read: {error}") from error
+    if not isinstance(told, dict):
+        raise _wrong(folder.name, f"{TOLD} is not an object")
+    return told
+
+
 def _class(
     told: Mapping[str, Json], encodings: Sequence[str], guests: Guests, limits: Limits, plugin: str
 ) -> type[Component]:
@@ -67,7 +86,7 @@ def _class(
     calling = partial(Caller, guests, limits, f"{kind}:{name}", encoding=encoding)
     operations = {**component.WHERE_TOLD, **where_told}
     body: dict[str, Any] = {
-        **component.ALWAYS,
+        **({} if kind == "tool" else component.ALWAYS),
         **always,
         **{operation: made for operation, made in operations.items() if operation in written},
         **{state: State() for state in told.get("states") or ()},

@@ -1,0 +1,150 @@
+"""The plugin set of a folder of flows: ``plugins.toml``, which says what they may use beside what is installed.
+
+::
+
+    [plugins.geohash]
+    folder = ".dataflare/plugins/geohash/3f2a91/dataflare_geohash"
+    digest = "sha256:…"
+    isolation = "worker"
+    grants = { http = [{ host = "api.example" }] }
+    limits = { memory = "64MiB" }
+
+    [loaders.js]
+    engine = "quickjs"
+
+``dataflare plugin add`` writes it. A plugin of the set takes the place of an installed one with its id.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflare.errors import ConfigError, Problem
+from dataflare_host.discover import Faulty, unmet
+from dataflare_host.manifest import FILE, Manifest
+
+if TYPE_CHECKING:
+    from dataflare.grants import Grants
+    from dataflare_host.registry import Table
+
+SET = "plugins.toml"
+ISOLATIONS = ("worker", "inline")
+_KEYS = ("folder", "digest", "isolation", "grants", "limits")
+
+
+@dataclass(frozen=True)
+class Member:
+    """One plugin of a set. ``folder`` holds its manifest; ``grants`` and ``limits`` are the operator's."""
+
+    id: str
+    folder: Path
+    digest: str = ""
+    isolation: str = ""
+    grants: Grants = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    def manifest(self) -> Manifest:
+        """Its manifest. Raises ConfigError: what is wrong with it, ``plugin.id_mismatch``."""
+        from dataflare_host.read_manifest import load_manifest
+
+        found = load_manifest(self.folder / FILE, self.folder.name)
+        if found.id != self.id:
+            message = f"the set says `{self.id}`, the manifest `{found.id}`"
+            raise ConfigError.of("plugin.id_mismatch", message, file=found.file, pointer="/plugin/id")
+        if self.isolation and found.runtime != "python":
+            message = f"`{self.id}` is a `{found.runtime}` plugin: its isolation cannot be chosen"
+            raise ConfigError.of("set.isolation", message, fix="leave `isolation` out")
+        if found.runtime != "python" or self.isolation != "inline":
+            # What runs outside this process cannot hook into it, make kinds or choose for it.
+            isolation = "worker" if found.runtime == "python" else ""
+            return replace(found, isolation=isolation, hooks=(), hooks_module="", kinds={}, defaults={})
+        return replace(found, isolation="inline")
+
+
+@dataclass(frozen=True)
+class PluginSet:
+    """What ``plugins.toml`` says: the plugins by id, and the configuration of loaders by name."""
+
+    plugins: Mapping[str, Member] = field(default_factory=dict)
+    loaders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def read_set(folder: Path) -> PluginSet:
+    """The set of a folder; an empty one where it has none. Raises ConfigError (``set.…``) with every mistake."""
+    import tomllib
+
+    file = folder / SET
+    try:
+        given = tomllib.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return PluginSet()
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
+    problems: list[Problem] = []
+    members = {}
+    for id, told in _table(given, "plugins", problems).items():
+        pointer = f"/plugins/{id}"
+        unknown = [key for key in told if key not in _KEYS] if isinstance(told, Mapping) else []
+        if not isinstance(told, Mapping) or not isinstance(told.get("folder"), str):
+            problems.append(Problem("set.folder", f"`{id}` names no folder", pointer=pointer, fix=_AGAIN))
+        elif unknown:
+            known = ", ".join(_KEYS)
+            problems.append(Problem("set.unknown_key", f"`{unknown[0]}` is not known", pointer=pointer, fix=known))
+        elif told.get("isolation", "") not in ("", *ISOLATIONS):
+            message = f"the isolation cannot be `{told['isolation']}`"
+            problems.append(Problem("set.isolation", message, pointer=pointer, fix="worker or inline"))
+        else:
+            members[id] = Member(**{**told, "id": id, "folder": folder / told["folder"]})
+    loaders = {name: dict(told) for name, told in _table(given, "loaders", problems).items()}
+    if problems:
+        raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
+    return PluginSet(members, loaders)
+
+
+def stamp_of(folder: Path) -> tuple[int, int] | None:
+    """What changes when the set of a folder does; None where it has none."""
+    try:
+        found = (folder / SET).stat()
+        return found.st_mtime_ns, found.st_size
+    except OSError:
+        return None
+
+
+def usable(members: PluginSet, table: Table) -> tuple[list[Manifest], tuple[Faulty, ...]]:
+    """The manifests of a set that can be used beside a table's plugins, and what is faulty from now on."""
+    found: dict[str, Manifest] = {}
+    wrong: dict[str, tuple[Problem, ...]] = {}
+    for id, member in members.plugins.items():
+        try:
+            found[id] = member.manifest()
+        except ConfigError as error:
+            wrong[id] = error.problems
+    lacking = unmet({**table.plugins, **found})
+    wrong |= {id: problems for id, problems in lacking.items() if id in found}
+    manifests = [manifest for id, manifest in found.items() if id not in wrong]
+    for manifest in manifests:
+        if manifest.isolation == "inline":
+            _importable(members.plugins[manifest.id].folder.parent)
+    kept = [each for each in table.faulty if each.id not in members.plugins]
+    faulty = [*kept, *(Faulty(id, "", "", problems) for id, problems in wrong.items())]
+    return manifests, tuple(sorted(faulty, key=lambda each: each.id))
+
+
+def _importable(folder: Path) -> None:
+    if (place := str(folder)) not in sys.path:
+        sys.path.append(place)
+
+
+_AGAIN = "add the plugin again with `dataflare plugin add`"
+
+
+def _table(given: Mapping[str, Any], name: str, problems: list[Problem]) -> Mapping[str, Any]:
+    found = given.get(name, {})
+    if isinstance(found, Mapping):
+        return found
+    problems.append(Problem("set.syntax", f"`{name}` is not a table", pointer=f"/{name}"))
+    return {}
