@@ -14,9 +14,9 @@ ROOMS = (
     *(str(folder.relative_to(ROOT)) for folder in sorted(ROOT.glob("plugins/*"))),
 )
 WORDS = frozenset(
-    "audit author batch broker cli config extism files flow generate guest http internal input join js json keys letter "
-    "permission plan plugin profile resource run schema secret set sink source sql state stdio step testing verify wasm "
-    "window worker".split()
+    "audit author batch broker cli config extism files flow generate guest http internal input join js json keys "
+    "letter permission plan plugin profile resource run schema secret set sink source sql state stdio step testing "
+    "verify wasm window worker".split()
 )
 NOT_CODES = re.compile(
     r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|plugin\.(add|build|dev|new|remove|test)\Z|(flow\.(run|schema|started|stop|status|drain))|secret\.read|plugin\.swap|verify\.toml"
