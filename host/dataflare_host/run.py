@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dataflare.errors import DataflareError, Problem
+from dataflare.errors import ConfigError, DataflareError, Problem
 from dataflare_host.control_server import Server
 from dataflare_host.kinds import Mode, Outcome
 from dataflare_host.plan import ADDRESSES, without_password
@@ -27,31 +27,107 @@ BEAT = 0.2
 GRACE = 5.0
 """Seconds that an aborted runner gets to leave by itself."""
 DRAIN_TIMEOUT = 30.0
+RELOADED_WITHIN = 25.0
+"""Seconds that whoever asked for ``reload`` waits to hear that the next run began."""
+ENDING = frozenset(("stop", "drain", "abort"))
 Progress = Callable[[dict[str, Any]], None]
 
 
-def run_plan(plan: Plan, host: HostApi, progress: Progress | None = None) -> Outcome:
+def run_plan(
+    plan: Plan, host: HostApi, progress: Progress | None = None, again: Callable[[], Plan] | None = None
+) -> Outcome:
     """Run a plan here until it ends, and give how it ended.
 
     ``progress`` gets the runner's status (see ``Runner.command``) about five times a second, in a thread of its own.
+    ``again`` plans the flow anew, for the command ``reload``: the flow stops at a barrier and goes on by the new plan,
+    from its last epoch.
     In the main thread SIGINT and SIGTERM stop the flow at a barrier (status ``stopped``); a second one aborts it
     (``failed``).
     Raises DataflareError where the flow could not be started, or failed without an outcome.
     """
-    mode = cast(Mode, host.component(plan.mode["uses"], plan.mode.get("with") or {}, "mode", Path(plan.base)))
-    run = _Run(plan, host, mode)
+    runs = _Runs(plan, host, again)
     about = {"digest": plan.digest, "mode": plan.mode["uses"], "guarantee": plan.guarantee.effective}
-    with _signals() as received, Server(Path(plan.base), plan.name, mode.command, about) as server:
-        outcome = run.supervise(received, progress)
-        server.ended(outcome_json(plan, outcome))
+    with _signals() as received, Server(Path(plan.base), plan.name, runs.command, about) as server:
+        outcome = runs.current.supervise(received, progress)
+        while outcome.status == "stopped" and (following := runs.following()):
+            server.hello["digest"] = following.plan.digest
+            outcome = added(outcome, following.supervise(received, progress))
+        server.ended(outcome_json(runs.current.plan, outcome))
         return outcome
+
+
+class _Runs:
+    """The runs of one flow in this process, one after the other: ``reload`` ends one and makes the next."""
+
+    def __init__(self, plan: Plan, host: HostApi, again: Callable[[], Plan] | None) -> None:
+        self.current = _Run(plan, host)
+        self._host, self._again = host, again
+        self._planned: Plan | None = None
+        self._begun = threading.Event()
+        self._turn = threading.Lock()
+
+    def command(self, name: str, args: dict[str, Any]) -> dict[str, Any]:
+        """A command from outside: ``reload``, or one for the mode. Raises DataflareError; then nothing has changed."""
+        if name == "reload" and self._again is not None:
+            return self._reload(self._again())
+        with self._turn:
+            if name in ENDING:
+                self._planned = None
+            current = self.current
+        return current.mode.command(name, args)
+
+    def following(self) -> _Run | None:
+        """The run by the plan that was made meanwhile; None where nobody asked, or somebody wants it to end."""
+        with self._turn:
+            planned, self._planned = self._planned, None
+            if planned is None or self.current.orders:
+                return None
+            self.current = _Run(planned, self._host)
+            self._begun.set()
+            return self.current
+
+    def _reload(self, planned: Plan) -> dict[str, Any]:
+        name = self.current.plan.name
+        if planned.name != name:
+            message = f"the flow is named `{planned.name}` now; it runs as `{name}`"
+            raise ConfigError.of("run.renamed", message, fix="stop it, and run it under its new name")
+        with self._turn:
+            self._begun.clear()
+            self._planned = planned
+            current = self.current
+        current.mode.stop(False)
+        return {"reloaded": self._begun.wait(RELOADED_WITHIN), "digest": planned.digest}
+
+
+def added(former: Outcome, later: Outcome) -> Outcome:
+    """How two runs ended of which one went on where the other had stopped: as the later did, with the rows of both."""
+    words = ("read", "written", "rejected", "dropped")
+    counts = {word: getattr(former, word) + getattr(later, word) for word in words}
+    steps, rejects = (_summed(getattr(former, name), getattr(later, name)) for name in ("steps", "rejects"))
+    return replace(
+        later,
+        **counts,
+        steps=steps,
+        rejects=rejects,
+        seconds=former.seconds + later.seconds,
+        nothing_new=former.nothing_new and later.nothing_new,
+    )
+
+
+def _summed(a: Mapping[str, Mapping[str, int]], b: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    total = {name: dict(counts) for name, counts in a.items()}
+    for name, counts in b.items():
+        for word, count in counts.items():
+            total.setdefault(name, {})[word] = total.get(name, {}).get(word, 0) + count
+    return total
 
 
 class _Run:
     """The mode's thread, and the stop and abort orders it was given."""
 
-    def __init__(self, plan: Plan, host: HostApi, mode: Mode) -> None:
-        self.plan, self.host, self.mode = plan, host, mode
+    def __init__(self, plan: Plan, host: HostApi) -> None:
+        self.plan, self.host = plan, host
+        self.mode = cast(Mode, host.component(plan.mode["uses"], plan.mode.get("with") or {}, "mode", Path(plan.base)))
         self.done = threading.Event()
         self.outcome: Outcome | None = None
         self.failure: BaseException | None = None

@@ -1,4 +1,4 @@
-"""``flow status``, ``flow stop`` and ``flow drain``: running flows, from outside."""
+"""``flow status | stop | drain | reload``: running flows, from outside."""
 
 from __future__ import annotations
 
@@ -45,6 +45,23 @@ class Stop(Command, name="flow.stop"):
     def show(self, answer: Json) -> str:
         """How it ended, in one line."""
         return _how(answer)
+
+
+class Reload(Command, name="flow.reload"):
+    """Stop a running flow at a barrier and go on, in the same process, by its file and its plugins as they are now.
+
+    It is planned first: where the plan is refused, the flow goes on as it was. No row is lost or doubled.
+    """
+
+    def call(self, host: Any, flow: Path) -> Json:
+        """``{"ok", "flow", "digest"}``. Raises ConfigError: ``run.not_running``, what is wrong with the plan."""
+        with host.runner(flow) as line:
+            answer = host.change("flow.reload", str(flow), lambda: line.ask("reload", {}))
+            return {"ok": bool(answer["reloaded"]), "flow": line.hello["flow"], "digest": answer["digest"]}
+
+    def show(self, answer: Json) -> str:
+        """Whether it goes on already."""
+        return f"{answer['flow']}  {'goes on' if answer['ok'] else 'is still coming to a barrier, and goes on then'}"
 
 
 class Drain(Command, name="flow.drain"):

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -83,7 +84,7 @@ def run(
             return 0
         if from_start:
             plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
-        outcome = _run(plan, quiet)
+        outcome = _run(plan, quiet, lambda: the_host().plan(flow, mode=mode, guarantee=guarantee))
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             raise
@@ -102,14 +103,14 @@ class Run(Command, name="run"):
     line = run
 
 
-def _run(plan: Plan, quiet: bool) -> Outcome:
+def _run(plan: Plan, quiet: bool, again: Callable[[], Plan]) -> Outcome:
     from dataflare_host.run import run_plan
 
     host = the_host()
     if quiet:
-        return host.change("flow.run", plan.name, lambda: run_plan(plan, host))
+        return host.change("flow.run", plan.name, lambda: run_plan(plan, host, again=again))
     with Display() as display:
-        return host.change("flow.run", plan.name, lambda: run_plan(plan, host, display))
+        return host.change("flow.run", plan.name, lambda: run_plan(plan, host, display, again))
 
 
 def _existing(from_start: bool, emptied: bool, kept: bool) -> str | None:
