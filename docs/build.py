@@ -11,8 +11,8 @@ import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands")
-KINDS = ("source", "processor", "sink", "tool", "store", "layer", "keyring", "mode", "engine", "command")
+PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands", "broker")
+KINDS = ("source", "processor", "sink", "tool", "store", "layer", "keyring", "mode", "engine", "broker", "command")
 
 
 def generated() -> dict[Path, str]:

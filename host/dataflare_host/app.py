@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dataflare.grants import Grants
     from dataflare.store import Store
     from dataflare_host.control import Line
-    from dataflare_host.kinds import Loader, Planner
+    from dataflare_host.kinds import Broker, Loader, Planner
     from dataflare_host.plan import Plan
 
 T = TypeVar("T")
@@ -206,6 +206,11 @@ class Host:
         """A secret's value, for a step. Raises PermissionDenied, ConfigError ``secret.unknown``."""
         return self.change("secret.read", name, lambda: resolve(name, self._secret_store), {"step": step})
 
+    def broker(self) -> Broker | None:
+        """What reaches the outside for components, one for this process; None where no plugin brings it."""
+        with self._lock:
+            return self._broker
+
     def flows(self, folder: Path | None = None) -> list[FlowStatus]:
         """The flows of a folder (the current one) that run now."""
         from dataflare_host.control import flows_in
@@ -320,6 +325,11 @@ class Host:
         """The secret store that the plugin set names."""
         given = self.defaults().get("secrets")
         return cast("Secrets", self.component(given["uses"], given["with"], "secrets")) if given else None
+
+    @cached_property
+    def _broker(self) -> Broker | None:
+        given = self.defaults().get("broker")
+        return cast("Broker", self.component(given["uses"], given.get("with", {}), "broker")) if given else None
 
     def _bind(self, component: Component, base: Path | None) -> None:
         """Put the components that the configuration uses in their place."""

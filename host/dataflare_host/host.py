@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from dataflare.component import Component
     from dataflare.store import Store
+    from dataflare_host.kinds import Broker
     from dataflare_host.plan import Plan
     from dataflare_host.registry import Table
 
@@ -78,6 +79,9 @@ class HostApi(Protocol):
 
     def secret(self, name: str, step: str) -> str:
         """A secret's value. Raises PermissionDenied, ConfigError ``secret.unknown``."""
+
+    def broker(self) -> Broker | None:
+        """What reaches the outside for components; None where no plugin brings it."""
 
     def flows(self) -> list[FlowStatus]:
         """The flows known here: desired and actual state."""

@@ -1,4 +1,4 @@
-"""The component kinds of the host's side: planner, engine, mode, loader, service.
+"""The component kinds of the host's side: planner, engine, mode, loader, broker, service.
 
 All are inline only. The host knows none of their implementations by name.
 """
@@ -14,6 +14,9 @@ from dataflare.component import Component
 from dataflare.errors import Problem
 
 if TYPE_CHECKING:
+    from dataflare.context import ByteStream
+    from dataflare.grants import Asker
+    from dataflare.http import Http
     from dataflare_host.app import Host
     from dataflare_host.host import HostApi
     from dataflare_host.layout import Part
@@ -172,6 +175,24 @@ class Loader(Component, kind="loader"):
 
     def components(self, manifest: Manifest, host: HostApi) -> Iterable[type[Component]]:
         """The component classes of a plugin; for guests, classes whose operations call the guest."""
+        raise NotImplementedError
+
+
+class Broker(Component, kind="broker"):
+    """Reaches the outside for components, as far as their rights go. The plugin set names it (``[defaults]``).
+
+    A host has one. Calls come from any thread.
+    """
+
+    def http(self, asker: Asker) -> Http:
+        """What sends the requests of one lane; closed with the lane."""
+        raise NotImplementedError
+
+    def input(self, name: str, asker: Asker) -> ByteStream:
+        """An input that the grants of the asker name, open; its ``close()`` is called with the lane's.
+
+        Raises PermissionDenied, Failed ``input.…``.
+        """
         raise NotImplementedError
 
 

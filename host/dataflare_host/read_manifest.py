@@ -20,7 +20,7 @@ SCHEMA = 1
 FEATURES = frozenset({"state", "timers"})
 """The optional features that this host offers."""
 PERMISSIONS = ("http", "secrets", "files", "sockets", "inputs", "env", "processes", "host", "cache")
-DEFAULTS = ("planner", "engine", "mode", "state", "layers", "secrets")
+DEFAULTS = ("planner", "engine", "mode", "state", "layers", "secrets", "broker")
 _KEYS = {
     "": "schema plugin api runtime components summaries kinds hooks defaults dependencies permissions limits "
     "deprecations",

@@ -24,7 +24,7 @@ KINDS: Mapping[str, str] = {
     for module, kinds in {
         "dataflare.component": "source processor sink tool command codec notifier secrets keyring",
         "dataflare.store": "store layer",
-        "dataflare_host.kinds": "planner engine mode loader service",
+        "dataflare_host.kinds": "planner engine mode loader broker service",
     }.items()
     for kind in kinds.split()
 }

@@ -22,6 +22,7 @@ from dataflare.split import Json
 
 if TYPE_CHECKING:
     from dataflare.batch import Batch
+    from dataflare.http import Http
 
 
 class StateBackend(Protocol):
@@ -70,13 +71,6 @@ class SecretReader(Protocol):
         """The value. Raises PermissionDenied where it is not granted."""
 
 
-class Http(Protocol):
-    """The host's HTTP broker: it checks every request against the grant."""
-
-    def request(self, method: str, url: str, **options: Any) -> Any:
-        """Send a request. Raises PermissionDenied where host, port, method or path are not granted."""
-
-
 class Clock(Protocol):
     """The batch's ingest time: the same for every call on the same batch."""
 
@@ -87,8 +81,15 @@ class Clock(Protocol):
 class ByteStream(Protocol):
     """A host-owned input: UDP, TCP, tty, file."""
 
+    @property
+    def ended(self) -> bool:
+        """True once all was received and nothing can follow."""
+
     def recv(self, max: int, wait: float) -> bytes:
-        """At most ``max`` bytes; empty after ``wait`` seconds without any."""
+        """At most ``max`` bytes, of UDP one datagram; empty after ``wait`` seconds without any, and at the end.
+
+        Of a datagram that is longer than ``max`` the rest is lost.
+        """
 
 
 @dataclass
@@ -160,7 +161,7 @@ class Context:
     cache: Path = field(default_factory=Path)
     log: Any = field(default_factory=lambda: logging.getLogger("dataflare.step"))
     metrics: Metrics = field(default_factory=NoMetrics)
-    http: Any = field(default_factory=lambda: NotGranted("http"))
+    http: Http | NotGranted = field(default_factory=lambda: NotGranted("http"))
     secrets: Any = field(default_factory=lambda: NotGranted("secrets"))
     host: Any = field(default_factory=lambda: NotGranted("host"))
     timers: Timers = field(default_factory=NoTimers)
@@ -176,6 +177,7 @@ class Context:
     outputs: frozenset[str] = frozenset()
     """The outputs of this step that somebody reads."""
     inputs: Callable[[str], ByteStream] | None = None
+    on_close: Callable[[], None] | None = None
 
     def clock_now(self) -> datetime:
         """The ingest time of the batch in hand."""
@@ -215,8 +217,17 @@ class Context:
     def input(self, name: str) -> ByteStream:
         """A host-owned input that the grant names."""
         if self.inputs is None:
-            raise PermissionDenied.of("permission.denied", f"the input `{name}` is not granted to this component")
+            raise PermissionDenied.of(
+                "permission.denied",
+                f"the input `{name}` is not granted to this component",
+                fix="name it under `inputs` in the manifest's [permissions], and let the grant give its address",
+            )
         return self.inputs(name)
+
+    def close(self) -> None:
+        """The lane ends: inputs and connections are let go."""
+        if self.on_close:
+            self.on_close()
 
     def request_checkpoint(self) -> None:
         """Ask for an epoch now (a source whose progress waits for acknowledgements)."""

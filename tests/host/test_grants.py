@@ -11,6 +11,10 @@ def services_of(**grants):
     return services("orders", grants, Host.start(()))
 
 
+def granted(plugins=("default", "broker"), **grants):
+    return services("orders", grants, Host.start(plugins))
+
+
 def test_nothing_is_granted_by_itself():
     parts = services_of()
     for use in (
@@ -43,6 +47,13 @@ def test_the_host_is_granted_by_scope():
 def test_granted_http_says_that_nobody_brings_a_broker():
     with pytest.raises(PermissionDenied, match=r"permission\.no_broker"):
         services_of(http=[{}])["http"].request("GET", "http://a.example")
+
+
+def test_granted_http_goes_through_the_broker_of_the_plugin_set():
+    with pytest.raises(PermissionDenied, match=r"http\.not_granted"):
+        granted(http=[{"host": "api.example"}])["http"].get("https://other.example/")
+    with pytest.raises(PermissionDenied, match=r"http\.address"):
+        granted(http=[{}])["http"].get("http://127.0.0.1/")
 
 
 def test_a_plugin_gets_what_its_manifest_asks_for_under_the_ceiling(site):

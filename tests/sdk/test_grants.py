@@ -57,6 +57,32 @@ def test_folders_meet_at_the_inner_one():
     assert effective({"files": [{"path": "/data"}]}, {"files": [{"path": "/other"}]}) == {}
 
 
+def test_addresses_that_are_not_public_are_the_operators_to_give():
+    asked = {"http": [{"host": "a.example", "networks": ["127.0.0.0/8"]}]}
+    assert effective(asked) == effective(asked, None) == {"http": [{"host": "a.example"}]}
+    given = {"http": [{"host": "*", "networks": ["127.0.0.0/8", "10.0.0.0/8"]}]}
+    assert effective(asked, given)["http"][0]["networks"] == ["127.0.0.0/8", "10.0.0.0/8"]
+    bound = {"http": [{"networks": ["10.1.0.0/16", "::1/128"]}]}
+    assert effective(asked, given, bound)["http"][0]["networks"] == ["10.1.0.0/16"]
+    assert effective(asked, given, {"http": [{}]})["http"][0]["networks"] == ["127.0.0.0/8", "10.0.0.0/8"]
+
+
+def test_where_an_input_comes_from_is_the_operators_to_give():
+    asked = {"inputs": [{"name": "nmea", "kinds": ["udp", "tty"], "address": "file:///etc/passwd"}]}
+    assert effective(asked) == {"inputs": [{"name": "nmea", "kinds": ["udp", "tty"]}]}
+    given = {"inputs": [{"name": "nmea", "address": "udp://127.0.0.1:0"}]}
+    assert effective(asked, given)["inputs"][0]["address"] == "udp://127.0.0.1:0"
+    assert effective(asked, given, {"inputs": [{"name": "nmea", "address": "udp://0.0.0.0:1"}]}) == {}
+
+
+def test_ports_and_schemes_are_lists():
+    assert effective({"http": [{"ports": [443, 80]}]}, {"http": [{"ports": [443], "schemes": ["https"]}]}) == {
+        "http": [{"ports": [443], "schemes": ["https"]}]
+    }
+    assert allows({"http": [{"ports": [443]}]}, "http", ports=443)
+    assert not allows({"http": [{"ports": [443]}]}, "http", ports=80)
+
+
 hosts = st.sampled_from(["*", "a.example", "b.example", "*.example", "*.a.example", "x.a.example"])
 rules = st.fixed_dictionaries(
     {}, optional={"host": hosts, "methods": st.lists(st.sampled_from(["GET", "PUT", "POST"]), max_size=3, unique=True)}

@@ -93,6 +93,8 @@ class Session:
         outputs: frozenset[str],
     ) -> Context:
         """The surroundings of one lane."""
+        metrics = self.metrics.setdefault(step, StepMetrics())
+        around = {"flow": self.plan.name, "base": self.base, "cancel": cancel, "metrics": metrics}
         return Context(
             id=f"{self.plan.name}-{step}-{lane}",
             flow=self.plan.name,
@@ -107,9 +109,9 @@ class Session:
             on_checkpoint_request=request_checkpoint,
             outputs=outputs,
             resources=self.resources,
-            metrics=self.metrics.setdefault(step, StepMetrics()),
+            metrics=metrics,
             limiter=lambda name, rate: self.limits.enter(step, name, rate, cancel),
-            **services(step, self.plan.steps[step].grants, self.host),
+            **services(step, self.plan.steps[step].grants, self.host, **around),
         )
 
 

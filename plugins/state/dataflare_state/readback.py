@@ -90,7 +90,7 @@ def _opened(host: Host, plan: Plan, sink: Sink[Any], name: str, made: Checkpoint
         incarnation=made.incarnation,
         base=base,
         cache=base / ".dataflare" / "cache" / plan.name / name / "0",
-        **services(name, plan.steps[name].grants, host),
+        **services(name, plan.steps[name].grants, host, flow=plan.name, base=base),
     )
     with closing(SinkDriver(sink, context)) as driver:
         for edge in plan.inputs(name):

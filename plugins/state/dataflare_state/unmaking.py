@@ -41,7 +41,7 @@ def unmake(host: Host, path: Path, kept: Kept) -> list[str]:
             step=step,
             base=Path(plan.base),
             cancel=threading.Event(),
-            **services(step, plan.steps[step].grants, host),
+            **services(step, plan.steps[step].grants, host, flow=kept.flow, base=Path(plan.base)),
         )
         try:
             driver = driver_for(host.step(plan, step), context)

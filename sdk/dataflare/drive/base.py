@@ -81,7 +81,7 @@ class Driver:
             self.invoke("open", resume=resume or Resume())
 
     def close(self) -> None:
-        """Close generators, the component, its loop. Never raises; logs."""
+        """Close generators, the component, its loop, what its context opened. Never raises; logs."""
         try:
             self._end_readings()
             if self.opened and self.has("close"):
@@ -94,6 +94,7 @@ class Driver:
                 self._own_resources.close()
                 self._own_resources = None
             self.loop.close()
+            self.ctx.close()
 
     def _end_readings(self) -> None:
         """Close what is still being read."""

@@ -1,0 +1,1 @@
+"""HTTP and inputs for components that may not open connections themselves, as far as they are granted."""

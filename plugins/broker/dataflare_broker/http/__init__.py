@@ -1,0 +1,1 @@
+"""Requests of components: checked, sent to the address that was checked, answers bounded."""

@@ -1,0 +1,1 @@
+"""Inputs that the host holds for components: UDP, TCP, tty, files."""
