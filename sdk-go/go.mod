@@ -1,0 +1,3 @@
+module dataflare.dev/sdk-go
+
+go 1.26

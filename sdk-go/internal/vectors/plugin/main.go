@@ -1,0 +1,9 @@
+// Command plugin serves the components that tests/vectors/guest.json calls.
+package main
+
+import (
+	"dataflare.dev/sdk-go"
+	_ "dataflare.dev/sdk-go/internal/vectors"
+)
+
+func main() { dataflare.Serve() }
