@@ -1,0 +1,101 @@
+/** State by key, and timers: kept by the host, committed with the epoch. */
+
+import { ConfigError } from "./errors.js";
+import { blank } from "./check.js";
+import type { Host } from "./host.js";
+import type { Keys } from "./keys.js";
+import type { Row, Rows } from "./rows.js";
+import type { TSchema } from "./t.js";
+import { toBytes } from "./text.js";
+
+/**
+ * A value for each key. Writes take effect when the running call has been answered; if it fails, they never happened.
+ * Rows may have more columns than the key.
+ */
+export interface KeyState<S> {
+  /** The value for the key of each row; null where there is none. */
+  get(rows: Rows | Iterable<object>): (S | null)[];
+  /** New values for the keys of rows; null: forget. Of rows with one key the last counts. */
+  put(rows: Rows | Iterable<object>, values: readonly (S | null)[]): void;
+}
+
+/** Timers of the keys. Due ones come as a call of `timer`. */
+export interface Timers {
+  /** Ask to be called for the keys of these rows: at an event time, or with `event: false` at a clock time. */
+  set(
+    rows: Rows | Iterable<object>,
+    at: Date | string | readonly (Date | string)[],
+    options?: { event?: boolean },
+  ): void;
+  /** Forget the timers of these keys. */
+  drop(rows: Rows | Iterable<object>): void;
+}
+
+/** A declared state: what its values are, and how long one lives after its last `put` (seconds). */
+export interface Kept {
+  name: string;
+  schema: TSchema;
+  ttl: number | null;
+}
+
+/** The state that the host keeps under a name. */
+export class HostState implements KeyState<unknown> {
+  readonly #host: Host;
+  readonly #keys: () => Keys;
+  readonly #kept: Kept;
+
+  constructor(host: Host, keys: () => Keys, kept: Kept) {
+    this.#host = host;
+    this.#keys = keys;
+    this.#kept = kept;
+  }
+
+  get(rows: Iterable<object>): unknown[] {
+    return this.of(this.#keys().of([...rows]));
+  }
+
+  put(rows: Iterable<object>, values: readonly unknown[]): void {
+    this.keep(this.#keys().of([...rows]), values);
+  }
+
+  /** The values of keys. */
+  of(keys: readonly string[]): unknown[] {
+    return this.#host.ask("state.get", { name: this.#kept.name, keys }).header.values as unknown[];
+  }
+
+  /** New values for keys. */
+  keep(keys: readonly string[], values: readonly unknown[]): void {
+    const { name, ttl } = this.#kept;
+    if (values.length !== keys.length) {
+      const message = `the state \`${name}\` got ${values.length} values for ${keys.length} keys`;
+      throw new ConfigError("state.length", message);
+    }
+    this.#host.ask("state.put", { name, keys, values: values.map((value) => value ?? null), ttl });
+  }
+
+  /** A value for a key that has none yet. */
+  blank(): unknown {
+    return blank(this.#kept.schema);
+  }
+}
+
+/** The timers that the host keeps. */
+export function hostTimers(host: Host, columns: () => readonly string[]): Timers {
+  const part = (rows: Row[]): Uint8Array => {
+    const names = columns();
+    return toBytes(
+      JSON.stringify(rows.map((row) => Object.fromEntries(names.map((name) => [name, row[name] ?? null])))),
+    );
+  };
+  return {
+    set(rows, at, { event = true } = {}) {
+      const listed = [...rows] as Row[];
+      const times = Array.isArray(at) ? (at as readonly (Date | string)[]) : listed.map(() => at as Date | string);
+      const told = times.map((time) => (time instanceof Date ? time.toISOString() : time));
+      host.ask("timers.set", { at: told, event, part: 0 }, [part(listed)]);
+    },
+    drop(rows) {
+      host.ask("timers.drop", { part: 0 }, [part([...rows] as Row[])]);
+    },
+  };
+}

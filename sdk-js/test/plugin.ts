@@ -1,0 +1,125 @@
+/** The components that `tests/vectors/guest.json` calls; every SDK's tests have the same ones in their language. */
+
+import { idle, out, processor, Reject, Retry, sink, source, t, tool } from "@dataflare/sdk";
+
+export const numbers = source({
+  doc: "Whole numbers from zero, one split a part.",
+  config: t.Object({
+    parts: t.Integer({ default: 1 }),
+    count: t.Integer({ default: 5 }),
+    size: t.Integer({ default: 2 }),
+  }),
+  start: 0,
+  splits: (_position, { parts }) => Array.from({ length: parts }, (_, part) => ({ id: `part-${part}`, data: part })),
+  *read(position, { count, size }, { split }) {
+    for (let start = position; start < count; start += size) {
+      const end = Math.min(start + size, count);
+      const rows = Array.from({ length: end - start }, (_, index) => ({ part: split.data, n: start + index }));
+      yield [rows, end];
+    }
+    yield idle(1.5, count);
+  },
+});
+
+const N = t.Object({ n: t.Integer() });
+
+export const times = processor({
+  doc: "Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again.",
+  config: t.Object({ by: t.Integer({ default: 2 }) }),
+  input: N,
+  adds: t.Object({}),
+  cardinality: "one",
+  process(batch, { by }) {
+    if (batch.rows.some(({ n }) => n === 13)) {
+      throw new Reject("unlucky", "13 is in it");
+    }
+    if (batch.rows.some(({ n }) => n === 99)) {
+      throw new Retry(2.5, "not now");
+    }
+    return batch.reject(({ n }) => n < 0, "negative", "`n` is negative").map((row) => ({ ...row, n: row.n * by }));
+  },
+});
+
+export const parity = processor({
+  doc: "Even numbers to the main output, odd ones to `odd`.",
+  input: N,
+  outputs: ["odd"],
+  *process({ rows }) {
+    yield rows.filter(({ n }) => n % 2 === 0);
+    yield out(
+      "odd",
+      rows.filter(({ n }) => n % 2 !== 0),
+    );
+  },
+});
+
+export const totals = processor({
+  doc: "A running total of `n` for each key.",
+  config: t.Object({ key: t.Columns() }),
+  input: N,
+  adds: t.Object({ total: t.Integer() }),
+  by: "key",
+  states: { total: t.Integer() },
+  process(batch, { key }, { states }) {
+    const column = key[0] ?? "";
+    const sums = new Map<unknown, number>();
+    states.total.get(batch).forEach((known, index) => sums.set(batch.rows[index]?.[column], known ?? 0));
+    const rows = batch.rows.map((row) => {
+      const total = (sums.get(row[column]) ?? 0) + row.n;
+      sums.set(row[column], total);
+      return { ...row, total };
+    });
+    states.total.put(
+      batch,
+      rows.map(({ total }) => total),
+    );
+    return rows;
+  },
+});
+
+export const counter = processor({
+  doc: "Numbers the rows; what it has counted is its snapshot.",
+  adds: t.Object({ row: t.Integer() }),
+  open: () => ({ seen: 0 }),
+  process: ({ rows }, _config, { own }) => rows.map((row) => ({ ...row, row: own.seen++ })),
+  snapshot: (_config, { own }) => String(own.seen),
+  restore(data, _config, { own }) {
+    own.seen = Number(new TextDecoder().decode(data));
+  },
+});
+
+export const shelf = sink({
+  doc: "Keeps numbers: staged by epoch, on the shelf once committed.",
+  ability: "staged",
+  input: N,
+  open: () => ({ staged: [] as number[], shelf: new Map<number, number[]>() }),
+  begin(_epoch, _config, { own }) {
+    own.staged = [];
+  },
+  write(batch, _config, { own }) {
+    own.staged.push(...batch.reject(({ n }) => n < 0, "negative", "`n` is negative").map(({ n }) => n));
+  },
+  prepare: (_epoch, _config, { own }) => own.staged,
+  commit(tokens, _config, { own, epoch }) {
+    own.shelf.set(epoch, tokens.flat());
+  },
+  abort(_tokens, _config, { own }) {
+    own.staged = [];
+  },
+  recover: (_config, { own }) => (own.shelf.size === 0 ? null : Math.max(...own.shelf.keys())),
+  *readback(_stream, _config, { own }) {
+    for (const epoch of [...own.shelf.keys()].sort((a, b) => a - b)) {
+      yield (own.shelf.get(epoch) ?? []).map((n) => ({ n }));
+    }
+  },
+});
+
+export const add = tool({
+  doc: "Adds, and tells how far it is.",
+  input: t.Object({ a: t.Integer(), b: t.Integer({ default: 1 }) }),
+  config: t.Object({ note: t.String({ default: "sum" }) }),
+  *call({ a, b }, { note }) {
+    yield { done: 1 };
+    yield { [note]: a + b };
+  },
+});
