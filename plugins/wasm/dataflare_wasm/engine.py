@@ -1,0 +1,132 @@
+"""The wasmtime engine of this process: its settings, its modules, its clock."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from dataflare.errors import ConfigError
+from dataflare_wasm.cache import Cache
+from dataflare_wasm.ticker import Ticker
+
+if TYPE_CHECKING:
+    import wasmtime
+
+LARGEST = 256 << 20
+"""Bytes that a module's file may have."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What modules are compiled for. All of it is part of the cache's key.
+
+    ``stack`` bytes may be used by a guest's calls. Above 2 MiB wasmtime ends the whole process.
+    """
+
+    stack: int = 2 << 20
+
+    def __post_init__(self) -> None:
+        if not 64 << 10 <= self.stack <= 2 << 20:
+            raise ValueError("the stack of a guest has 64 KiB to 2 MiB")
+
+    @property
+    def key(self) -> str:
+        """The settings as text."""
+        return ",".join(f"{field.name}={getattr(self, field.name)}" for field in fields(self))
+
+
+class Engine:
+    """Compiles modules, or takes them from the cache, and runs the clock of their deadlines. Thread-safe."""
+
+    def __init__(self, settings: Settings = Settings(), cache: Cache | None = None) -> None:
+        import wasmtime
+
+        config = wasmtime.Config()
+        config.epoch_interruption = True
+        config.max_wasm_stack = settings.stack
+        # A guest that waits on shared memory could not be interrupted.
+        config.wasm_threads = False
+        config.wasm_memory64 = False
+        self.settings = settings
+        self.wasmtime = wasmtime.Engine(config)
+        self.ticker = Ticker(self.wasmtime.increment_epoch)
+        self._cache = cache or Cache()
+        self._modules: WeakValueDictionary[str, wasmtime.Module] = WeakValueDictionary()
+        self._digests: dict[tuple[str, int, int, int], str] = {}
+        self._turn = threading.Lock()
+
+    def module(self, wasm: Path | bytes) -> wasmtime.Module:
+        """The compiled module of a WASM file or of its bytes; compiled once, then taken from the cache.
+
+        Raises ConfigError ``plugin.wasm_missing``, ``plugin.wasm_invalid``.
+        """
+        with self._turn:
+            digest, content = self._read(wasm)
+            module = self._modules.get(digest)
+            if module is None:
+                if content is None:
+                    _, content = _content(wasm)
+                module = self._cache.module(self, digest, content)
+                self._modules[digest] = module
+            return module
+
+    def compile(self, content: bytes) -> wasmtime.Module:
+        """Compile WASM, whatever the cache has. Raises ConfigError ``plugin.wasm_invalid``."""
+        import wasmtime
+
+        try:
+            # Not through Module's own reading of text: only the binary format is a plugin.
+            if not content.startswith(b"\0asm"):
+                raise wasmtime.WasmtimeError("it does not begin as a WASM module does")
+            return wasmtime.Module(self.wasmtime, content)
+        except wasmtime.WasmtimeError as error:
+            fix = "build it again as a core module (not a component), for 32-bit memory and without threads"
+            raise ConfigError.of(
+                "plugin.wasm_invalid", "what should be a WASM module cannot be compiled", cause=str(error), fix=fix
+            ) from error
+
+    def _read(self, wasm: Path | bytes) -> tuple[str, bytes | None]:
+        """The digest, and the content where it had to be read."""
+        if isinstance(wasm, bytes):
+            return _content(wasm)
+        try:
+            stat = wasm.stat()
+        except OSError as error:
+            raise _missing(wasm, error) from error
+        stamp = (str(wasm), stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        if stamp in self._digests:
+            return self._digests[stamp], None
+        digest, content = _content(wasm)
+        self._digests[stamp] = digest
+        return digest, content
+
+
+@lru_cache
+def engine(settings: Settings = Settings()) -> Engine:
+    """The engine of this process for these settings."""
+    return Engine(settings)
+
+
+def _content(wasm: Path | bytes) -> tuple[str, bytes]:
+    try:
+        content = wasm if isinstance(wasm, bytes) else wasm.read_bytes()
+    except OSError as error:
+        raise _missing(wasm, error) from error
+    if len(content) > LARGEST:
+        message = f"the module has {len(content):,} bytes, more than {LARGEST:,}"
+        raise ConfigError.of("plugin.wasm_invalid", message, fix="build a smaller one")
+    return hashlib.sha256(content).hexdigest(), content
+
+
+def _missing(wasm: Path | bytes, error: OSError) -> ConfigError:
+    return ConfigError.of(
+        "plugin.wasm_missing",
+        f"the module `{wasm!s}` cannot be read",
+        cause=str(error),
+        fix="build the plugin, or correct `entry` of its manifest",
+    )
