@@ -19,7 +19,7 @@ WORDS = frozenset(
     "verify wasm window worker".split()
 )
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|plugin\.(add|build|dev|new|remove|test)\Z|(flow\.(run|schema|started|stop|status|drain|reload))|secret\.read|plugin\.swap|verify\.toml"
+    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|plugin\.(add|build|dev|new|remove|test)\Z|(flow\.(run|schema|started|stop|status|drain|reload))|secret\.read|plugin\.swap|verify\.toml|plugin\.(wasm|js)\Z"
 )
 """Names of commands, actions, events and files, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}
