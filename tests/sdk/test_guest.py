@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import importlib.util
 import io
-import json
 import struct
 import subprocess
 import sys
@@ -17,16 +16,13 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from vectors.conversations import CONVERSATIONS, VECTORS, Answering, Ask, play
 
 from dataflare import Batch
 from dataflare.declare import components_in
 from dataflare.errors import DataflareError, Failed
 from dataflare.guest import Frame, Guest
 from dataflare.guest.encoding import decode, decode_rejects, encode
-
-VECTORS = Path(__file__).resolve().parents[1] / "vectors"
-CONVERSATIONS = json.loads((VECTORS / "guest.json").read_text())["conversations"]
-Ask = Callable[[Frame], Frame]
 
 
 def plugin() -> Any:
@@ -37,18 +33,6 @@ def plugin() -> Any:
     sys.modules["guest_plugin"] = module
     spec.loader.exec_module(module)
     return module
-
-
-class Answering:
-    """The host of a conversation: it knows which questions come, and answers them."""
-
-    def __init__(self) -> None:
-        self.expected: list[dict[str, Any]] = []
-
-    def __call__(self, frame: Frame) -> Frame:
-        turn = self.expected.pop(0)
-        assert frame.header == turn["question"]
-        return Frame(turn["answer"])
 
 
 def in_process(host: Answering) -> Iterator[Ask]:
@@ -80,14 +64,7 @@ def test_every_conversation_goes_as_written(way: Callable[[Answering], Iterator[
     host = Answering()
     for conversation in CONVERSATIONS:
         talking = way(host)
-        ask = next(talking)
-        for turn in conversation["turns"]:
-            host.expected = list(turn.get("host", ()))
-            answer = ask(Frame(turn["request"], [part_of(part) for part in turn.get("parts", ())]))
-            assert not host.expected
-            assert told(answer.header) == turn["answer"], (conversation["name"], turn["request"])
-            expected = turn.get("answer_parts", [])
-            assert [read_part(part, like) for part, like in zip(answer.parts, expected, strict=True)] == expected
+        play(conversation, next(talking), host)
         assert next(talking, None) is None
 
 
@@ -240,30 +217,6 @@ def test_a_reject_of_a_row_that_was_not_given_is_refused() -> None:
     for told_, given_ in (([{"code": "a", "part": 0}], parts), ([{"code": "a", "part": 1}], parts)):
         with pytest.raises(Failed):
             decode_rejects(told_, given_, 3)
-
-
-def part_of(told: dict[str, Any]) -> bytes:
-    if "json" in told:
-        return json.dumps(told["json"]).encode()
-    return str(told["text"]).encode()
-
-
-def read_part(part: bytes | memoryview, like: dict[str, Any]) -> dict[str, Any]:
-    if "json" in like:
-        return {"json": json.loads(bytes(part))}
-    if "u32" in like:
-        return {"u32": list(struct.unpack(f"<{len(part) // 4}I", part))}
-    return {"text": bytes(part).decode()}
-
-
-def told(header: dict[str, Any]) -> dict[str, Any]:
-    """A header as the vectors have it: of an error code, kind and pointer, of a schema its columns."""
-    kept = {name: value for name, value in header.items() if name != "problems"}
-    if "error" in kept:
-        kept["error"] = {name: kept["error"][name] for name in ("code", "kind", "pointer") if kept["error"].get(name)}
-    if isinstance(kept.get("schemas"), dict):
-        kept["schemas"] = {name: {"columns": schema["columns"]} for name, schema in kept["schemas"].items()}
-    return kept
 
 
 def _arrow(schema: pa.Schema) -> str:

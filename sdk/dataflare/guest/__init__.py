@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from dataflare.guest.frames import Frame as Frame
     from dataflare.guest.serving import Guest as Guest
 
-__all__ = ["PROTOCOL", "Frame", "Guest"]
+__all__ = ["MEMORY_EXIT", "PROTOCOL", "Frame", "Guest"]
 
 PROTOCOL = 1
 """The number of the protocol that is spoken here."""
+MEMORY_EXIT = 90
+"""The exit status of a guest's process that had no memory left."""
 _MODULE = {"Frame": "frames", "Guest": "serving"}
 
 

@@ -19,7 +19,7 @@ Encoding = Literal["arrow", "json"]
 Part = bytes | memoryview
 
 
-def encode(batch: Batch, encoding: Encoding) -> bytes:
+def encode(batch: Batch, encoding: Encoding) -> Part:
     """A batch as one part."""
     if encoding == "json":
         from dataflare.json_rows import to_json_rows
@@ -30,8 +30,7 @@ def encode(batch: Batch, encoding: Encoding) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch.arrow)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
+    return memoryview(sink.getvalue())
 
 
 def decode(part: Part, encoding: Encoding, schema: Schema | None = None) -> Batch:

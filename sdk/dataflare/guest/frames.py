@@ -16,7 +16,7 @@ from dataflare.errors import Failed
 MAX_HEADER = 1 << 20
 MAX_PAYLOAD = 1 << 30
 Json = Any
-_LENGTH = struct.Struct("<I")
+LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,20 @@ class Frame:
     header: dict[str, Json]
     parts: Sequence[bytes | memoryview] = field(default_factory=tuple)
 
-    def pieces(self) -> list[bytes | memoryview]:
-        """The frame as bytes, in pieces that need not be joined. Raises Failed ``guest.frame`` if it is too large."""
-        header = {**self.header, "parts": [len(part) for part in self.parts]}
+    def head(self, **words: Json) -> bytes:
+        """What stands before the payload, with more words. Raises Failed ``guest.frame`` if the frame is too large."""
+        sizes = [len(part) for part in self.parts]
+        header = {**self.header, "parts": sizes, **words}
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
         if len(text) > MAX_HEADER:
             raise broken(f"the header has {len(text):,} bytes, more than {MAX_HEADER:,}")
-        if (size := sum(header["parts"])) > MAX_PAYLOAD:
+        if (size := sum(sizes)) > MAX_PAYLOAD:
             raise broken(f"the payload has {size:,} bytes, more than {MAX_PAYLOAD:,}")
-        return [_LENGTH.pack(len(text)) + text, *self.parts]
+        return LENGTH.pack(len(text)) + text
+
+    def pieces(self) -> list[bytes | memoryview]:
+        """The frame as bytes, in pieces that need not be joined. Raises Failed ``guest.frame`` if it is too large."""
+        return [self.head(), *self.parts]
 
     def pack(self) -> bytes:
         """The frame as bytes."""
@@ -44,29 +49,29 @@ class Frame:
     def unpack(cls, given: bytes | memoryview) -> Frame:
         """The frame in these bytes, which it fills whole. Raises Failed ``guest.frame``."""
         view = memoryview(given)
-        if len(view) < _LENGTH.size:
+        if len(view) < LENGTH.size:
             raise broken("it is shorter than the length of its header")
-        (length,) = _LENGTH.unpack(view[: _LENGTH.size])
-        end = _LENGTH.size + length
+        (length,) = LENGTH.unpack(view[: LENGTH.size])
+        end = LENGTH.size + length
         if length > MAX_HEADER or end > len(view):
-            raise broken(f"it names a header of {length:,} bytes and has {len(view) - _LENGTH.size:,}")
-        header, sizes = _header(bytes(view[_LENGTH.size : end]))
+            raise broken(f"it names a header of {length:,} bytes and has {len(view) - LENGTH.size:,}")
+        header, sizes = header_of(view[LENGTH.size : end])
         if sum(sizes) != len(view) - end:
             raise broken(f"its parts are {sum(sizes):,} bytes, behind the header are {len(view) - end:,}")
-        return cls(header, _cut(view[end:], sizes))
+        return cls(header, cut(view[end:], sizes))
 
     @classmethod
     def read(cls, stream: BinaryIO) -> Frame | None:
         """The next frame of a stream; None at its end. Raises Failed ``guest.frame`` for one that is cut or wrong."""
-        first = _exactly(stream, _LENGTH.size, at_start=True)
+        first = _exactly(stream, LENGTH.size, at_start=True)
         if first is None:
             return None
-        (length,) = _LENGTH.unpack(first)
+        (length,) = LENGTH.unpack(first)
         if length > MAX_HEADER:
             raise broken(f"it names a header of {length:,} bytes, more than {MAX_HEADER:,}")
-        header, sizes = _header(_exactly(stream, length) or b"")
+        header, sizes = header_of(_exactly(stream, length) or b"")
         payload = _exactly(stream, sum(sizes)) or b""
-        return cls(header, _cut(memoryview(payload), sizes))
+        return cls(header, cut(memoryview(payload), sizes))
 
     def write(self, stream: BinaryIO) -> None:
         """Send it."""
@@ -80,9 +85,10 @@ def broken(message: str) -> Failed:
     return Failed.of("guest.frame", "what was sent is not a frame", cause=message)
 
 
-def _header(text: bytes) -> tuple[dict[str, Json], list[int]]:
+def header_of(text: bytes | memoryview) -> tuple[dict[str, Json], list[int]]:
+    """The header in these bytes, and the sizes of the parts. Raises Failed ``guest.frame``."""
     try:
-        header = json.loads(text.decode())
+        header = json.loads(str(text, "utf-8"))
     except (ValueError, RecursionError) as error:
         raise broken(f"its header is not JSON: {error}") from error
     if not isinstance(header, dict):
@@ -95,7 +101,8 @@ def _header(text: bytes) -> tuple[dict[str, Json], list[int]]:
     return header, sizes
 
 
-def _cut(payload: memoryview, sizes: Sequence[int]) -> tuple[memoryview, ...]:
+def cut(payload: memoryview, sizes: Sequence[int]) -> tuple[memoryview, ...]:
+    """The parts of a payload."""
     parts, at = [], 0
     for size in sizes:
         parts.append(payload[at : at + size])

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from dataflare.context import Context, FixedClock, NotGranted
 from dataflare.errors import DataflareError, Kind, Problem
-from dataflare.guest.encoding import Encoding, Json, encode
+from dataflare.guest.encoding import Encoding, Json, Part, encode
 from dataflare.guest.frames import Frame
 from dataflare.resource import Resources
 
@@ -36,7 +36,7 @@ class Host:
         self._call = call
         self._instance = instance
 
-    def ask(self, op: str, parts: Sequence[bytes] = (), **given: Json) -> Frame:
+    def ask(self, op: str, parts: Sequence[Part] = (), **given: Json) -> Frame:
         """Ask; raises what the host refuses with."""
         answer = self._call(Frame({"op": op, "instance": self._instance, **given}, parts))
         if (error := answer.header.get("error")) is not None:

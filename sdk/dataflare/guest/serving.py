@@ -66,7 +66,7 @@ class Guest:
         }
 
     def answer(self, given: bytes | memoryview) -> bytes:
-        """The answer to a request, both as bytes. Never raises: what goes wrong is an answer with ``error``."""
+        """The answer to a request, both as bytes: what goes wrong is an answer with ``error``; see ``handle``."""
         try:
             frame = Frame.unpack(given)
         except DataflareError as error:
@@ -74,10 +74,12 @@ class Guest:
         return self.handle(frame).pack()
 
     def handle(self, frame: Frame) -> Frame:
-        """The answer to a request. Never raises."""
+        """The answer to a request. Raises nothing but MemoryError, after which a guest should end."""
         try:
             header, parts = self._answer(frame)
             return Frame(header, parts)
+        except MemoryError:
+            raise
         except Exception as error:
             return Frame(failed(error))
 

@@ -1,0 +1,1 @@
+"""Python plugins in environments and processes of their own: the loader ``worker``."""

@@ -1,0 +1,135 @@
+"""What the host lends to its guests' environments: its own SDK with all that this needs, as it is installed here.
+
+A loan is a folder of links, so it costs nothing and needs no network. An installer is told of it by wheels that hold
+nothing but names and versions.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+SDK = "dataflare-sdk"
+_WHEEL = "Wheel-Version: 1.0\nGenerator: dataflare\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+OURS = re.compile(r"dataflare(-.*)?\Z")
+"""Distributions that come from this host and from no index."""
+
+
+@dataclass(frozen=True)
+class Lent:
+    """Distributions of this interpreter, by name."""
+
+    distributions: Mapping[str, metadata.Distribution]
+
+    @classmethod
+    def of(cls, requirements: Iterable[str]) -> Lent:
+        """The SDK, what of ``requirements`` is ours too, and all that these need, as far as it is installed here."""
+        wanted = [SDK, *(each.name for each in parsed(requirements) if OURS.match(canonicalize_name(each.name)))]
+        found: dict[str, metadata.Distribution] = {}
+        while wanted:
+            name = canonicalize_name(wanted.pop())
+            if name in found:
+                continue
+            try:
+                found[name] = metadata.distribution(name)
+            except metadata.PackageNotFoundError:
+                continue
+            wanted += [each.name for each in parsed(found[name].requires or ())]
+        return cls(dict(sorted(found.items())))
+
+    def ours(self) -> Lent:
+        """Only those that no index has."""
+        return Lent({name: each for name, each in self.distributions.items() if OURS.match(name)})
+
+    def names(self) -> list[str]:
+        """``name==version @ place`` of each: two loans with the same ones are the same."""
+        return [f"{name}=={each.version} @ {each.locate_file('')}" for name, each in self.distributions.items()]
+
+    def pins(self) -> list[str]:
+        """``name==version`` of each."""
+        return [f"{name}=={each.version}" for name, each in self.distributions.items()]
+
+    def satisfy(self, requirement: str) -> bool:
+        """Whether a requirement needs no more than what is lent (or nothing at all on this machine)."""
+        (needed,) = parsed([requirement], here=False)
+        if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
+            return True
+        known = self.distributions.get(canonicalize_name(needed.name))
+        return known is not None and not needed.extras and needed.specifier.contains(known.version, prereleases=True)
+
+    def places(self) -> list[Path]:
+        """Their packages, modules and metadata."""
+        return [place for distribution in self.distributions.values() for place in _places(distribution)]
+
+    def wheels(self, folder: Path) -> None:
+        """Write wheels that hold nothing: an installer then takes the distributions for installed."""
+        for distribution in self.distributions.values():
+            name = re.sub(r"[-_.]+", "_", distribution.metadata["Name"])
+            stem = f"{name}-{distribution.version}"
+            inside = f"{stem}.dist-info"
+            files = {
+                f"{inside}/METADATA": distribution.read_text("METADATA") or "",
+                f"{inside}/WHEEL": _WHEEL,
+            }
+            record = f"{inside}/RECORD"
+            files[record] = "".join(f"{each},,\n" for each in (*files, record))
+            with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+                for place, content in files.items():
+                    wheel.writestr(place, content)
+
+
+def link_all(places: Iterable[Path], folder: Path) -> None:
+    """Make a folder with links to these files and folders. An existing one stays as it is."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for place in places:
+            if not (aside / place.name).is_symlink():  # several distributions may share a namespace
+                (aside / place.name).symlink_to(place)
+        aside.chmod(0o755)
+        os.rename(aside, folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def parsed(requirements: Iterable[str], *, here: bool = True) -> Iterator[Requirement]:
+    """Requirements as objects; ``here``: those that hold on this machine, without extras, the others left out."""
+    for text in requirements:
+        try:
+            found = Requirement(text)
+        except InvalidRequirement:
+            if here:
+                continue
+            raise
+        if not here or found.marker is None or found.marker.evaluate({"extra": ""}):
+            yield found
+
+
+def _places(distribution: metadata.Distribution) -> Iterator[Path]:
+    """What a distribution has put on ``sys.path``: packages, modules, its metadata."""
+    names = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1 or file.suffix in (".py", ".so")}
+    found = {name for name in names if name not in ("..", "__pycache__") and not name.endswith(".data")}
+    yield from (Path(str(distribution.locate_file(name))) for name in sorted(found))
+    if all(name.endswith(".dist-info") for name in found):
+        # Installed for development: its files lie elsewhere.
+        name = canonicalize_name(distribution.metadata["Name"])
+        spec = importlib.util.find_spec("dataflare" if name == SDK else name.replace("-", "_"))
+        if spec is not None and spec.origin is not None:
+            origin = Path(spec.origin)
+            yield origin.parent if origin.name == "__init__.py" else origin
