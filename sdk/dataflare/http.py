@@ -38,14 +38,14 @@ class Response:
         return self.content.decode("utf-8", "replace")
 
     def json(self) -> Any:
-        """The content as JSON. Raises Failed ``http.not_json``."""
+        """The content as JSON. Raises Failed ``http.json``."""
         import json
 
         try:
             return json.loads(self.content)
         except ValueError as error:
             told = " ".join(self.text[:SHOWN].split())
-            raise Failed.of("http.not_json", f"the answer ({self.status}) is no JSON: {error}", cause=told) from None
+            raise Failed.of("http.json", f"the answer ({self.status}) is no JSON: {error}", cause=told) from None
 
     @property
     def retry_after(self) -> float | None:

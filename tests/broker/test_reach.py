@@ -68,13 +68,13 @@ def test_a_name_that_leads_inside_is_refused_whatever_else_it_leads_to(world, na
         "zone.example": ["fe80::1%eth0"],
         "localhost": ["127.0.0.1"],
     }
-    with pytest.raises(PermissionDenied, match=r"http\.address"):
+    with pytest.raises(PermissionDenied, match=r"permission\.address"):
         world.client({"networks": []}).get(f"http://{name}/")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "10.0.0.1"])
 def test_an_address_in_the_url_is_checked_too(world, host):
-    with pytest.raises(PermissionDenied, match=r"http\.address"):
+    with pytest.raises(PermissionDenied, match=r"permission\.address"):
         world.client({"networks": []}).get(f"http://{host}/")
     assert world.looked_up == []
 

@@ -46,8 +46,8 @@ def test_a_name_that_changes_its_mind_after_the_check_leads_nowhere_else(world):
     answers = iter([["93.184.216.34", "127.0.0.1"], ["127.0.0.1"]])
     world.resolve = lambda host, port: next(answers)
     client = world.client({"networks": []})
-    assert code_of(lambda: client.get(f"http://turn.example:{server.port}/")) == "http.address"
-    assert code_of(lambda: client.get(f"http://turn.example:{server.port}/")) == "http.address"
+    assert code_of(lambda: client.get(f"http://turn.example:{server.port}/")) == "permission.address"
+    assert code_of(lambda: client.get(f"http://turn.example:{server.port}/")) == "permission.address"
     assert server.asked == []
 
 
@@ -56,7 +56,7 @@ def test_a_connection_that_one_rule_opened_is_not_used_under_another(world):
     client = world.client({"path": "/open"}, {"path": "/closed", "networks": []})
     url = f"http://127.0.0.1:{server.port}"
     assert client.get(f"{url}/open").ok
-    assert code_of(lambda: client.get(f"{url}/closed")) == "http.address"
+    assert code_of(lambda: client.get(f"{url}/closed")) == "permission.address"
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_only_what_a_rule_holds_for_is_sent(world, rule, method, url, granted):
     if granted:
         assert client.request(method, url).ok
     else:
-        with pytest.raises(PermissionDenied, match=r"http\.not_granted"):
+        with pytest.raises(PermissionDenied, match=r"permission\.http"):
             client.request(method, url)
     assert len(server.asked) == granted
 

@@ -280,14 +280,14 @@ def test_a_token_is_never_shown_and_goes_nowhere_else(world):
 
 def test_a_component_may_not_ask_for_tokens_itself(world):
     service = Service(world)
-    with pytest.raises(PermissionDenied, match=r"http\.not_granted"):
+    with pytest.raises(PermissionDenied, match=r"permission\.http"):
         service.client().post(service.rule["token_url"], content=b"grant_type=client_credentials")
     assert service.auth.asked == []
 
 
 def test_the_token_service_is_inside_only_where_the_grant_says_so(world):
     service = Service(world)
-    with pytest.raises(PermissionDenied, match=r"http\.address"):
+    with pytest.raises(PermissionDenied, match=r"permission\.address"):
         service.client(networks=[]).get(service.url)
     assert service.auth.asked == []
 

@@ -50,9 +50,9 @@ def test_granted_http_says_that_nobody_brings_a_broker():
 
 
 def test_granted_http_goes_through_the_broker_of_the_plugin_set():
-    with pytest.raises(PermissionDenied, match=r"http\.not_granted"):
+    with pytest.raises(PermissionDenied, match=r"permission\.http"):
         granted(http=[{"host": "api.example"}])["http"].get("https://other.example/")
-    with pytest.raises(PermissionDenied, match=r"http\.address"):
+    with pytest.raises(PermissionDenied, match=r"permission\.address"):
         granted(http=[{}])["http"].get("http://127.0.0.1/")
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from dataflare import Bytes, Duration
 from dataflare import field as option
@@ -13,9 +14,11 @@ from dataflare_host.kinds import Broker
 if TYPE_CHECKING:
     import ssl
 
+    from dataflare.context import ByteStream
     from dataflare.grants import Asker
     from dataflare.http import Http
     from dataflare_broker.http.client import Shared
+    from dataflare_broker.inputs.opening import Inputs
 
 
 class GrantedBroker(Broker, name="broker"):
@@ -30,11 +33,27 @@ class GrantedBroker(Broker, name="broker"):
         default=None, help="A file with certificates of more authorities to trust (PEM)."
     )
 
+    _making: ClassVar = threading.Lock()
+
     def http(self, asker: Asker) -> Http:
         """What sends the requests of one lane."""
         from dataflare_broker.http.client import Client
 
-        return Client(asker, self._shared)
+        with self._making:
+            shared = self._shared
+        return Client(asker, shared)
+
+    def input(self, name: str, asker: Asker) -> ByteStream:
+        """An open input."""
+        with self._making:
+            inputs = self._inputs
+        return inputs.open(name, asker)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        from dataflare_broker.inputs.opening import Inputs
+
+        return Inputs()
 
     @cached_property
     def _shared(self) -> Shared:

@@ -8,16 +8,17 @@ import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dataflare.context import Context, FixedClock, NotGranted
-from dataflare.errors import DataflareError, Kind, Problem
-from dataflare.guest.encoding import Encoding, Json, Part, encode
+from dataflare.context import Context, FixedClock
+from dataflare.errors import DataflareError, Kind, Problem, Retry
+from dataflare.guest.encoding import Encoding, Json, Part, encode, part_at
 from dataflare.guest.frames import Frame
+from dataflare.http import Http, Response
 from dataflare.resource import Resources
 
 if TYPE_CHECKING:
@@ -40,6 +41,9 @@ class Host:
         """Ask; raises what the host refuses with."""
         answer = self._call(Frame({"op": op, "instance": self._instance, **given}, parts))
         if (error := answer.header.get("error")) is not None:
+            problem = problem_from(error)
+            if problem.code == "step.retry":
+                raise Retry(answer.header.get("after"), problem.message)
             raise error_of(error)
         return answer
 
@@ -161,6 +165,53 @@ class RemoteSecrets:
         return str(self._host.ask("secret", name=name).header["value"])
 
 
+class RemoteHttp(Http):
+    """Requests that the host's broker sends."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
+        """Let the host send a request."""
+        words: dict[str, Json] = {"method": method, "url": url, "headers": dict(headers)}
+        if timeout is not None:
+            words["timeout"] = timeout
+        if body:
+            words["part"] = 0
+        answer = self._host.ask("http", [body] if body else [], **words)
+        told = answer.header
+        part = told.get("part")
+        return Response(
+            int(told["status"]),
+            {str(name).lower(): str(value) for name, value in (told.get("headers") or {}).items()},
+            b"" if part is None else bytes(part_at(answer.parts, part)),
+        )
+
+
+class RemoteStream:
+    """An input that the host holds (``dataflare.context.ByteStream``)."""
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._host = host
+        self._name = name
+        self._ended = False
+        self.recv(0, 0.0)  # refused now, if it is not granted
+
+    @property
+    def ended(self) -> bool:
+        """True once all was received and nothing can follow."""
+        return self._ended
+
+    def recv(self, max: int, wait: float) -> bytes:
+        """At most ``max`` bytes; empty after ``wait`` seconds without any, and at the end."""
+        if self._ended:
+            return b""
+        answer = self._host.ask("input", name=self._name, max=max, wait=wait)
+        self._ended = bool(answer.header.get("end"))
+        part = answer.header.get("part")
+        return b"" if part is None else bytes(part_at(answer.parts, part))
+
+
 class RemoteLog(logging.Handler):
     """Log records, written by the host under the step's name."""
 
@@ -203,7 +254,7 @@ def context_of(told: dict[str, Json], host: Host, resources: Resources, encoding
         cache=Path(told.get("cache") or "."),
         log=log,
         metrics=RemoteMetrics(host),
-        http=NotGranted("http"),
+        http=RemoteHttp(host),
         secrets=RemoteSecrets(host),
         timers=RemoteTimers(host, encoding),
         state=RemoteState(host),
@@ -214,6 +265,7 @@ def context_of(told: dict[str, Json], host: Host, resources: Resources, encoding
         on_checkpoint_request=request_checkpoint,
         on_progress=progress,
         limiter=limiter,
+        inputs=lambda name: RemoteStream(host, name),
     )
 
 

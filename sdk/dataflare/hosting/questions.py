@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from dataflare.errors import ConfigError, PermissionDenied, problem_of
+from dataflare.errors import ConfigError, PermissionDenied, Retry, problem_of
 from dataflare.guest.encoding import Encoding, Part, decode, part_at
 from dataflare.guest.frames import Frame
 
@@ -20,6 +20,9 @@ Json = Any
 Given = tuple[dict[str, Json], list[Part]]
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 _LOG_LIMIT = 16 * 1024
+INPUT_BYTES = 8 << 20
+INPUT_SECONDS = 10.0
+"""How much of an input a question is given at once, and how long it may wait for it."""
 
 
 class Answers:
@@ -39,7 +42,8 @@ class Answers:
                 raise ConfigError.of("guest.unknown_question", f"there is no question `{frame.header.get('op')}`")
             return Frame(*question(self, frame.header, frame))
         except Exception as error:
-            return Frame({"error": problem_of(error, "guest.question_failed").as_json()})
+            told = {"error": problem_of(error, "guest.question_failed").as_json()}
+            return Frame({**told, "after": error.after} if isinstance(error, Retry) else told)
 
     # --- state and timers ------------------------------------------------------------------------------
 
@@ -73,6 +77,23 @@ class Answers:
 
     def _secret(self, header: Mapping[str, Json], _frame: Frame) -> Given:
         return {"value": self._context.secrets.get(str(header["name"]))}, []
+
+    def _http(self, header: Mapping[str, Json], frame: Frame) -> Given:
+        part, timeout = header.get("part"), header.get("timeout")
+        answer = self._context.http.send(
+            str(header["method"]).upper(),
+            str(header["url"]),
+            {str(name): str(value) for name, value in (header.get("headers") or {}).items()},
+            b"" if part is None else bytes(part_at(frame.parts, part)),
+            None if timeout is None else float(timeout),
+        )
+        return {"status": answer.status, "headers": dict(answer.headers), "part": 0}, [answer.content]
+
+    def _input(self, header: Mapping[str, Json], _frame: Frame) -> Given:
+        stream = self._context.input(str(header["name"]))
+        most, wait = min(int(header["max"]), INPUT_BYTES), min(float(header["wait"]), INPUT_SECONDS)
+        given = stream.recv(most, wait)
+        return {"part": 0, **({"end": True} if stream.ended else {})}, [given]
 
     # --- telling -----------------------------------------------------------------------------------------
 
@@ -120,6 +141,8 @@ _QUESTIONS: Mapping[str, Callable[[Answers, Mapping[str, Json], Frame], Given]] 
     "timers.set": Answers._timers_set,
     "timers.drop": Answers._timers_drop,
     "secret": Answers._secret,
+    "http": Answers._http,
+    "input": Answers._input,
     "metric": Answers._metric,
     "log": Answers._log,
     "limit": Answers._limit,

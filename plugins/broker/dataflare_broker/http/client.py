@@ -121,7 +121,7 @@ class Client(Http):
         rules = matching(self._asker.grants, "http", methods=method, **wanted)
         if not rules:
             raise PermissionDenied.of(
-                "http.not_granted",
+                "permission.http",
                 f"`{method} {url.place}` is not granted to `{self._asker.step}`",
                 fix=f'`http = [{{ host = "{url.host}", methods = ["{method}"], … }}]` in the manifest, and granted',
             )

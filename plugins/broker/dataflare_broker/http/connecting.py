@@ -125,7 +125,7 @@ class PinnedBackend(httpcore.NetworkBackend):
         for address in addresses:
             if not may_reach(address, self._networks):
                 raise PermissionDenied.of(
-                    "http.address",
+                    "permission.address",
                     f"`{host}` is at {address}, which is not public",
                     fix=f'let the grant say `networks = ["{address}/{address.max_prefixlen}"]` if it may be reached',
                 )
