@@ -92,8 +92,7 @@ class Host:
 
         def change() -> Table:
             with self._lock:
-                contributions = Contributions(self._dynamic, self._guests)
-                self._tables.append(self.table().swap(manifests, contributions))
+                self._tables.append(self.table().swap(manifests))
                 self.hooks.update(self.table().plugins.values())
                 return self.table()
 
@@ -112,10 +111,14 @@ class Host:
             members = read_set(folder)
             manifests, faulty = usable(members, self.table())
             self._set = PluginSet({**self._set.plugins, **members.plugins}, {**self._set.loaders, **members.loaders})
-            contributions = Contributions(self._dynamic, self._guests)
-            self._tables.append(self.table().swap(manifests, contributions, faulty))
+            self._tables.append(self.table().swap(manifests, faulty))
             self.hooks.update(self.table().plugins.values())
             self._sets[folder] = stamp
+
+    def retire(self, generation: int) -> None:
+        """Nobody uses the components of a generation any more: end the guests that no newer one has."""
+        if generation < self.table().generation:
+            self.table(generation).contributions.end(self.table().contributions)
 
     def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
@@ -132,12 +135,19 @@ class Host:
         """What the plugins' ``check_plan`` hooks have against a plan; one that failed refuses too."""
         return self._problems("check_plan", plan=plan, principal=self.principal)
 
-    def component(self, uses: str, config: Mapping[str, Any], kind: str, base: Path | None = None) -> Component:
+    def component(
+        self,
+        uses: str,
+        config: Mapping[str, Any],
+        kind: str,
+        base: Path | None = None,
+        generation: int | None = None,
+    ) -> Component:
         """A configured instance of a component; ``./file.py/name`` starts at ``base``. Secrets are put in their place.
 
         Raises ConfigError.
         """
-        entry = self.table().find(kind, uses, base)
+        entry = self.table(generation).find(kind, uses, base)
         made = entry.load()
         if made.spec.deprecated:
             _log.warning("`%s` is deprecated: %s", uses, made.spec.deprecated)
@@ -156,11 +166,12 @@ class Host:
         config = {**given.get("with", {}), "store": below, "layers": state["layers"]}
         return cast("Store", self.component(given["uses"], config, "store", base))
 
-    def step(self, plan: Plan, step: str) -> Component:
+    def step(self, plan: Plan, step: str, generation: int | None = None) -> Component:
         """A configured instance for a step of a plan, secrets in their place. Raises ConfigError, PermissionDenied."""
         planned = plan.steps[step]
         config = with_secrets(planned.config, lambda name: self.secret(name, step))
-        return self.component(planned.uses, config, planned.kind, Path(plan.base) if plan.base else None)
+        base = Path(plan.base) if plan.base else None
+        return self.component(planned.uses, config, planned.kind, base, generation)
 
     def defaults(self) -> dict[str, Mapping[str, Any]]:
         """The planner, the secret store, and a flow's engine, mode and state if it names none: ``{"uses", "with"}``.

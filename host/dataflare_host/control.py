@@ -79,6 +79,10 @@ class Line:
             raise _error_of(answer)
         return dict(answer or {})
 
+    def patience(self, seconds: float) -> None:
+        """How long the next answers are waited for."""
+        self._sock.settimeout(seconds)
+
     def wait(self, timeout: float | None) -> dict[str, Any]:
         """Wait until the flow ended; its outcome, empty if it died. Raises TimeoutError."""
         self._sock.settimeout(timeout)

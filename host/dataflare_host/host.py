@@ -65,8 +65,11 @@ class HostApi(Protocol):
     def store(self, state: Mapping[str, Any], base: Path | None = None) -> Store:
         """The store of ``{"uses", "with", "layers"}``, its layers over it; not open yet. Raises ConfigError."""
 
-    def step(self, plan: Plan, step: str) -> Component:
-        """A configured instance for a step of a plan, its secrets put in place."""
+    def step(self, plan: Plan, step: str, generation: int | None = None) -> Component:
+        """A configured instance for a step of a plan, its secrets put in place (generation None: the newest)."""
+
+    def retire(self, generation: int) -> None:
+        """Nobody uses the components of a generation any more."""
 
     def table(self, generation: int | None = None) -> Table:
         """The component factories of a generation (None: the newest)."""

@@ -71,11 +71,28 @@ class Contributions:
         self,
         dynamic: Callable[[Manifest], Iterable[Any]],
         guests: Callable[[Manifest], Iterable[type[Component]]],
+        known: Mapping[str, Classes] = {},
     ) -> None:
         self._dynamic = dynamic
         self._guests = guests
-        self._known: dict[str, Classes] = {}
+        self._known = dict(known)
         self._lock = threading.RLock()
+
+    def without(self, changed: Iterable[str]) -> Contributions:
+        """Those of the next generation: what these plugins contribute is asked anew."""
+        gone = set(changed)
+        with self._lock:
+            kept = {id: classes for id, classes in self._known.items() if id not in gone}
+        return Contributions(self._dynamic, self._guests, kept)
+
+    def end(self, newer: Contributions) -> None:
+        """End the guests that only this generation has."""
+        from dataflare.hosting import release
+
+        with self._lock, newer._lock:
+            gone = [classes for id, classes in self._known.items() if newer._known.get(id) is not classes]
+        for classes in gone:
+            release(classes.values())
 
     def of(self, manifest: Manifest) -> Classes:
         """The component classes of a plugin that its table alone does not give. Raises ConfigError."""

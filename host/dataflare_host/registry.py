@@ -127,14 +127,18 @@ class Table:
                     found.append(problem.at(pointer=f"/components/{kind}"))
         return found
 
-    def swap(
-        self, manifests: Iterable[Manifest], contributions: Contributions, faulty: tuple[Faulty, ...] | None = None
-    ) -> Table:
+    def swap(self, manifests: Iterable[Manifest], faulty: tuple[Faulty, ...] | None = None) -> Table:
         """The next generation: these plugins take the place of those with the same ids, or come new."""
-        plugins = {**self.plugins, **{manifest.id: manifest for manifest in manifests}}
-        wrong = self.faulty if faulty is None else faulty
-        generation = self.generation + 1
-        return replace(self, generation=generation, plugins=plugins, contributions=contributions, faulty=wrong)
+        given = {manifest.id: manifest for manifest in manifests}
+        plugins = {**self.plugins, **given}
+        changed = [id for id, manifest in given.items() if manifest != self.plugins.get(id)]
+        return replace(
+            self,
+            generation=self.generation + 1,
+            plugins=plugins,
+            faulty=self.faulty if faulty is None else faulty,
+            contributions=self.contributions.without(changed),
+        )
 
     def _listed(self, manifest: Manifest, kind: str | None = None, loading: bool = True) -> list[Entry]:
         """A plugin's components (of one kind): those of its table and, where ``loading``, those its code tells of."""

@@ -65,6 +65,8 @@ class Component:
     kind: ClassVar[str] = ""
     abilities: ClassVar[Mapping[str, Any]] = {}
     spec: ClassVar[Spec]
+    remote: ClassVar[bool] = False
+    """Whether a guest answers its operations (``dataflare.hosting``): then its code can be replaced."""
 
     def __init_subclass__(cls, **declared: Any) -> None:
         kind, abilities = declared.pop("kind", None), declared.pop("abilities", None)
@@ -90,6 +92,9 @@ class Component:
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Let go of everything; called once after open, also after a failure."""
+
+    def abandon(self) -> None:
+        """Let the call that runs now fail soon, from another thread, where that can be done; nothing otherwise."""
 
     def on_created(self, *args: Any, **kwargs: Any) -> Json:
         """Make what is made once (a slot, a table). ``(ctx)`` → what was made.

@@ -13,13 +13,15 @@ ROOMS = (
     "host/dataflare_host",
     *(str(folder.relative_to(ROOT)) for folder in sorted(ROOT.glob("plugins/*"))),
 )
-WORDS = frozenset(
-    "audit author batch broker cli config extism files flow generate guest http internal input join js json keys "
-    "letter permission plan plugin profile resource run schema secret set sink source sql state stdio step testing "
-    "verify wasm window worker".split()
-)
+WORDS = frozenset(re.findall(r"`([a-z]+)\.\*`", (ROOT / "docs" / "errors.md").read_text("utf-8")))
+"""The first parts of codes: those that a heading of the page names."""
 NOT_CODES = re.compile(
-    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate|list|show|drop|replay|info)|plugin\.(add|build|dev|new|remove|test)\Z|(flow\.(run|schema|started|stop|status|drain|reload))|secret\.read|plugin\.swap|verify\.toml|plugin\.(wasm|js)\Z"
+    r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate"
+    r"|list|show|drop|replay|info)"
+    r"|plugin\.(add|build|dev|new|remove|test|wasm|js|swap|reload)\Z"
+    r"|(flow\.(run|schema|started|stop|status|drain|reload))"
+    r"|secret\.read"
+    r"|verify\.toml"
 )
 """Names of commands, actions, events and files, which look alike."""
 BEGINNINGS = {"flow.no_": ("source", "sink"), "plan.no_": ("engine", "mode", "state")}

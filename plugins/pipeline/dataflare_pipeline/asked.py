@@ -38,7 +38,17 @@ class Sync:
     future: Future[Answer] = field(default_factory=Future)
 
 
-Request = Edit | Replay | Sync
+@dataclass
+class Swap:
+    """The flow goes on with other components from the next barrier on; the one behind it says whether for good."""
+
+    session: Any
+    """The session by the new plan, with the new generation of components."""
+    plugin: str
+    future: Future[Answer] = field(default_factory=Future)
+
+
+Request = Edit | Replay | Sync | Swap
 
 
 class Requests:

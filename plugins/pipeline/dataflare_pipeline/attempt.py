@@ -15,7 +15,7 @@ from dataflare import crash
 from dataflare.checkpoint import Changes, Checkpoint
 from dataflare.errors import Problem
 from dataflare_pipeline import migrate
-from dataflare_pipeline.asked import Edit, Replay, Sync
+from dataflare_pipeline.asked import Edit, Replay, Swap, Sync
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.decide import Decisions
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("dataflare.pipeline")
 GRACE = 10.0
 ABORT_GRACE = 2.0
+ABANDON_AFTER = 1.0
+"""Seconds after which a call that still runs is ended from outside, where that can be done."""
 
 
 class Attempt:
@@ -51,7 +53,8 @@ class Attempt:
         self._status = region.status
         self._requests = region.requests
         self._hurry = False
-        self._mailbox = Mailbox(region.session, region.lease)
+        self._held_since = time.monotonic()
+        self._mailbox = Mailbox(region.session, region.lease, region.trial)
         self._evolution = Evolution(self.wake)
         self._decisions = Decisions(
             region.session, region.region.name, region.lease.token, self._mailbox, region.status
@@ -68,7 +71,7 @@ class Attempt:
         )
 
     def run(self) -> str:
-        """``finished``, ``stopped``, or ``again`` where positions were edited or letters are to be replayed."""
+        """``finished``, ``stopped``, or ``again``: for positions that were edited, letters to replay, a swap to try."""
         self.builder.inner()
         self._open()
         return self._epochs()
@@ -98,6 +101,8 @@ class Attempt:
             if lane.ident is not None:
                 while lane.is_alive() and time.monotonic() - began < self._grace():
                     lane.join(POLL)
+                    if time.monotonic() - began > ABANDON_AFTER:
+                        lane.abandon()
                 if lane.is_alive():
                     log.error("`%s` does not return from its component; it is left behind", lane.id)
                     left.append(lane.id)
@@ -158,7 +163,8 @@ class Attempt:
     # --- the epochs --------------------------------------------------------------------------------
 
     def _epochs(self) -> str:
-        if older := migrate.older(self.checkpoint, self._plan):
+        older = migrate.older(self.checkpoint, self._plan)
+        if older and self._region.trial is None:  # on trial, nothing may be committed before it has proved itself
             # In an epoch of its own: what runs from here on finds everything in today's form, or all as it was.
             log.info("taking over the state of an older version of %s", ", ".join(older))
             crash.point("migrate")
@@ -181,6 +187,7 @@ class Attempt:
                 return "finished"
             leaving = why in ("stop", "again")
             if leaving:
+                self._held_since = time.monotonic()
                 self._quiet()
                 crash.point("drain")
             last = why == "end" or (why == "stop" and self._session.final.is_set())
@@ -201,7 +208,7 @@ class Attempt:
             if self._session.stopping.is_set():
                 self._status.state = "stopping"
                 return "stop"
-            if self._requests.any(Edit, Replay):
+            if self._requests.any(Edit, Replay, Swap):
                 return "again"
             if self._exhausted():
                 return "end"
@@ -218,7 +225,7 @@ class Attempt:
         asked = self._requests.take(Sync)
         evolving = self._evolution.take() if evolve else []
         try:
-            if last or evolving or self._news():
+            if last or evolving or self._region.trial or self._news():
                 self._epoch(last, still=bool(evolving))
         except BaseException:
             self._requests.back(asked)
@@ -250,12 +257,15 @@ class Attempt:
         made, changes = compose(self.checkpoint, self._plan, epoch, reports, self.builder.books, last)
         made = prove(self.checkpoint, made, [report.sums for report in reports], self.builder.operators)
         made.finished = last or finished
+        if (trial := self._region.trial) is not None:
+            trial.judge(reports)
         for sink in self._sinks():
             sink.decided()
         crash.point("commit-point")
         self._store.commit(made, changes, self._token)
         crash.point("decided")
         before, self.checkpoint = self.checkpoint, made
+        self._region.keep()
         self._region.tally(reports)
         self._tell_epoch()
         for name, book in self.builder.books.items():
@@ -292,7 +302,7 @@ class Attempt:
 
     def _changed(self) -> bool:
         """Carry out edits and take on replays, which need a new attempt; False where there was nothing to do."""
-        return any([self._edited(), self._replayed()])
+        return any([self._edited(), self._replayed(), self._swapped()])
 
     def _edited(self) -> bool:
         edits = self._requests.take(Edit)
@@ -309,6 +319,13 @@ class Attempt:
         for edit in done:
             edit.future.set_result({"epoch": made.epoch})
         return True
+
+    def _swapped(self) -> bool:
+        """Try out the swap that is asked for; there is one at a time."""
+        swaps: list[Swap] = self._requests.take(Swap)
+        for swap in swaps:
+            self._region.try_out(swap, self._held_since)
+        return bool(swaps)
 
     def _replayed(self) -> bool:
         requests, region = self._requests.take(Replay), self._region
@@ -331,6 +348,8 @@ class Attempt:
         self.wake()
 
     def _release(self) -> None:
+        if (trial := self._region.trial) is not None:
+            trial.running()
         for source in self._sources():
             source.release()
 

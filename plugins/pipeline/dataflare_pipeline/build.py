@@ -223,7 +223,7 @@ class Builder:
     # --- parts ----------------------------------------------------------------------------------------
 
     def _component(self, step: StepPlan) -> Component:
-        return self.session.host.step(self.plan, step.name)
+        return self.session.component(step.name)
 
     def _context(self, step: str, lane: int) -> Context:
         made = self.checkpoint
@@ -243,7 +243,7 @@ class Builder:
         return Refusal(self.plan.name, self.region.name, step.name, f"{step.plugin} {step.version}", keep)
 
     def _fusable(self, step: StepPlan) -> bool:
-        component = self.session.host.step(self.plan, step.name)
+        component = self.session.component(step.name)
         return step.stateless and not any(is_overridden(component, name) for name in STATEFUL)
 
     def _reads(self, step: StepPlan) -> Reads:

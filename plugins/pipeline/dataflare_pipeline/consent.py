@@ -38,7 +38,7 @@ def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema
     if not inputs:
         return {}
     context = Context(flow=session.plan.name, step=name, base=session.base)
-    driver = driver_for(session.host.step(session.plan, name), context)
+    driver = driver_for(session.component(name), context)
     try:
         if isinstance(driver, SinkDriver):
             driver.plan(inputs[""])

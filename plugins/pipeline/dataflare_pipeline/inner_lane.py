@@ -124,6 +124,10 @@ class ProcessorLane(InnerLane):
         self.head = head
         self.owns(head.driver)
 
+    def operators(self) -> list[ProcessorOp]:
+        """The processors in this lane. From any thread."""
+        return [self.head, *self.chain.operators]
+
     def patience(self) -> float | None:
         timers = self.head.timers
         due = timers.next_processing() if timers else None

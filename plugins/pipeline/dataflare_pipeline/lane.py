@@ -16,6 +16,7 @@ from dataflare.schema import Schema
 from dataflare.split import Json
 from dataflare_pipeline.chain import Chain
 from dataflare_pipeline.channel import Call, Closed, Inbox, Parcel, Port
+from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.work import Counts, Sums, Work
 
 log = logging.getLogger("dataflare.pipeline")
@@ -80,6 +81,15 @@ class Lane(threading.Thread):
     def owns(self, driver: Driver) -> None:
         """Close this driver when the lane ends."""
         self._drivers.append(driver)
+
+    def abandon(self) -> None:
+        """Let the component's call that runs now fail, where that can be done. From any thread."""
+        for driver in list(self._drivers):
+            driver.component.abandon()
+
+    def operators(self) -> list[ProcessorOp]:
+        """The processors in this lane. From any thread."""
+        return list(self.chain.operators)
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
         """Run a function in the lane's thread."""

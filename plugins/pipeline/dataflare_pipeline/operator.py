@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -19,6 +20,8 @@ from dataflare_pipeline.proof import operator_name
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]
+RECENT = 2
+"""Batches that are kept to try a new version of a component on."""
 
 
 class Aligned:
@@ -67,6 +70,8 @@ class ProcessorOp:
         self.aligned = Aligned({})
         self.state: KeyedState | None = None
         self.timers: KeyedTimers | None = None
+        self.recent: deque[tuple[Batch, str]] = deque(maxlen=RECENT if driver.component.remote else 0)
+        """What a new version of the component would be tried on; only where there can be one."""
         self._budget = budget
 
     def plan(self, inputs: dict[str, Schema]) -> dict[str, Schema]:
@@ -84,6 +89,7 @@ class ProcessorOp:
         if grown:
             self.guard.once(lambda: self.driver.plan(dict(self.aligned.schemas)))
         self._set_scene(fitted)
+        self.recent.append((fitted, input))
         outputs: Outputs = []
         rejected: list[Rejected] = []
 

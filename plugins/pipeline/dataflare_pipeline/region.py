@@ -7,14 +7,16 @@ import logging
 from dataflare.checkpoint import Checkpoint
 from dataflare.errors import Fenced, StateError
 from dataflare_host.layout import Region
-from dataflare_pipeline.asked import Requests
+from dataflare_pipeline.asked import Requests, Swap
 from dataflare_pipeline.attempt import Attempt
 from dataflare_pipeline.epoch import check_fits, first_checkpoint
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
+from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.session import Session, Status
 from dataflare_pipeline.thresholds import Rejects
+from dataflare_pipeline.trial import Trial
 from dataflare_pipeline.work import Counts
 
 log = logging.getLogger("dataflare.pipeline")
@@ -43,6 +45,8 @@ class RegionRun:
         """Dead letters that the next attempt replays."""
         self.anew = bool(session.option("from_start", False))
         """``--from-start``: forget what the flow did; a new incarnation begins."""
+        self.trial: Trial | None = None
+        """A new generation of components that has not proved itself yet."""
         self._shown: tuple[dict[str, Counts], Attempt | None] = ({}, None)
         self._failed = False
 
@@ -60,11 +64,13 @@ class RegionRun:
             attempt.leave_target()
             raise
         except BaseException as error:
-            if not self.lease.is_taken():
+            if self.lease.is_taken():
+                # It may have failed because the newer owner cleans up after it: no step is to blame.
+                attempt.leave_target()
+                raise self.lease.fenced() from error
+            if self.trial is None or self.session.aborting.is_set():
                 raise
-            # It may have failed because the newer owner cleans up after it: no step is to blame.
-            attempt.leave_target()
-            raise self.lease.fenced() from error
+            ending = self._roll_back(error)
         finally:
             self.left_behind = attempt.shut()
             self._shown = self._committed(), None
@@ -76,6 +82,34 @@ class RegionRun:
             )
         self._failed = False
         return ending
+
+    def try_out(self, swap: Swap, began: float) -> None:
+        """The next attempt runs with other components, on trial."""
+        self.trial = Trial(swap, self.session, self._committed(), began)
+        self.session = swap.session
+
+    def keep(self) -> None:
+        """An epoch was committed: what was on trial stays."""
+        trial, self.trial = self.trial, None
+        if trial is not None:
+            trial.keep()
+
+    def _roll_back(self, error: BaseException) -> str:
+        trial, self.trial = self.trial, None
+        assert trial is not None
+        log.warning("`%s` is taken back: %s", trial.swap.plugin, error)
+        lost = {
+            name: counts for name, counts in self.counts().items() if self.session.plan.steps[name].kind == "source"
+        }
+        held = self._committed()
+        self.session = trial.before
+        trial.roll_back(error, sum(each.rows_out - held.get(name, Counts()).rows_out for name, each in lost.items()))
+        return "again"
+
+    def operators(self, step: str) -> list[ProcessorOp]:
+        """The operators of a step in the lanes of the last attempt. From any thread."""
+        found = [operator for lane in self.lanes() for operator in lane.operators()]
+        return [operator for operator in found if operator.step == step]
 
     def wake(self) -> None:
         """Look around now. From any thread."""

@@ -15,11 +15,12 @@ from dataflare.store import Store
 from dataflare_host.host import Event
 from dataflare_host.kinds import Outcome
 from dataflare_host.layout import Region
-from dataflare_pipeline.asked import Answer, Edit, Replay, Sync
+from dataflare_pipeline.asked import Answer, Edit, Replay, Swap, Sync
 from dataflare_pipeline.former import refuse_former
 from dataflare_pipeline.lease import Cancelled, Lease
 from dataflare_pipeline.policy import Policy, StepFailed
 from dataflare_pipeline.region import RegionRun
+from dataflare_pipeline.reload import prepared
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
@@ -42,6 +43,7 @@ class FlowRunner:
         self.problem: Problem | None = None
         self._ended: str | None = None
         self._begun = threading.Event()
+        self._swapping = threading.Lock()
         self._commands: dict[str, Command] = {
             "status": lambda args: self.status(),
             "stop": lambda args: self._stop(final=False),
@@ -50,6 +52,7 @@ class FlowRunner:
             "checkpoint": self._once_begun(lambda args: self._checkpoint()),
             "edit": self._once_begun(self._edit),
             "replay": self._once_begun(self._replay),
+            "swap": self._once_begun(self._swap),
         }
         session.budget.on_change(self._resize)
 
@@ -236,6 +239,23 @@ class FlowRunner:
         answers = [self._answer(future) for future in asked]
         return {what: sum(answer[what] for answer in answers) for what in ("letters", "rows")}
 
+    def _swap(self, args: dict[str, Any]) -> Answer:
+        """Go on with a plugin as its set says now; ``{"outcome", "problem", "pause_ms", "replayed"}``."""
+        plugin, version = str(args.get("plugin")), args.get("version")
+        if not self._swapping.acquire(blocking=False):
+            raise StateError.of("reload.busy", f"another reload of `{self.session.plan.name}` is under way")
+        try:
+            new = prepared(self.session, self.regions, plugin, version)
+            (run,) = (run for run in self.regions.values() if _has(run, new, plugin))
+            future = run.requests.put(Swap(new, plugin))
+            run.wake()
+            told = self._answer(future)
+            if told["outcome"] == "kept":
+                self.session = new
+            return told
+        finally:
+            self._swapping.release()
+
     def _answer(self, future: Future[Answer]) -> Answer:
         """What a region answers. Raises StateError where that takes too long."""
         try:
@@ -273,6 +293,10 @@ class FlowRunner:
         )
         self.session.host.emit(Event(f"flow.{status}", self.session.plan.name, {"epoch": outcome.epoch, **rows}))
         return outcome
+
+
+def _has(run: RegionRun, session: Session, plugin: str) -> bool:
+    return any(session.plan.steps[step].plugin == plugin for step in run.region.steps)
 
 
 def _may_pass(error: BaseException) -> bool:

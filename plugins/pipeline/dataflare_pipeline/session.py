@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from dataflare.component import Component
 from dataflare.context import Context
 from dataflare.errors import Problem
 from dataflare.grants import services
@@ -43,12 +45,16 @@ class Session:
     """With ``stopping``: as if the input had ended."""
     aborting: threading.Event = field(default_factory=threading.Event)
     """Leave at once."""
+    generation: int | None = None
+    """Of the host's components; None: the newest, when the session is made."""
     metrics: dict[str, StepMetrics] = field(default_factory=dict)
     circuits: dict[str, Circuit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.limits = Limits()
         self.resources = Resources()
+        if self.generation is None:
+            self.generation = self.host.table().generation
 
     @property
     def plan(self) -> Plan:
@@ -59,6 +65,16 @@ class Session:
     def base(self) -> Path:
         """Where relative paths start: the folder of the flow file."""
         return Path(self.plan.base)
+
+    def turned(self, plan: Plan, generation: int) -> Session:
+        """The same session by another plan of the same flow, with the components of another generation."""
+        other = copy(self)
+        other.part, other.generation = replace(self.part, plan=plan), generation
+        return other
+
+    def component(self, step: str) -> Component:
+        """A configured instance for a step."""
+        return self.host.step(self.plan, step, self.generation)
 
     def option(self, name: str, default: Any) -> Any:
         """An option of the plan."""

@@ -13,6 +13,7 @@ from dataflare.errors import StateError
 from dataflare_pipeline.lane import Lane, LaneFailed, Mail, Report
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.session import Session
+from dataflare_pipeline.trial import Trial
 
 POLL = 0.05
 
@@ -28,10 +29,11 @@ class LaneEnded(Exception):
 class Mailbox:
     """The mail of one attempt's lanes; every wait looks whether the attempt must end."""
 
-    def __init__(self, session: Session, lease: Lease) -> None:
+    def __init__(self, session: Session, lease: Lease, trial: Trial | None = None) -> None:
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._session = session
         self._lease = lease
+        self._trial = trial
         self._until: float | None = None
 
     def wake(self) -> None:
@@ -80,6 +82,8 @@ class Mailbox:
             raise self._lease.fenced()
         if self._session.aborting.is_set():
             raise Aborted
+        if self._trial is not None and not self._trial.swap.future.done():
+            self._trial.check()
         if self._until is None and self._session.stopping.is_set():
             self._until = time.monotonic() + float(self._session.option("drain_timeout", 30.0))
         if self._until is not None and time.monotonic() > self._until:

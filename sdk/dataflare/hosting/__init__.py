@@ -6,8 +6,18 @@ components of what the guest says of itself. Engine, planner and testing kit dri
 
 from __future__ import annotations
 
-from dataflare.hosting.classes import component_classes, told_in
+from dataflare.hosting.classes import component_classes, release, told_in, warm
 from dataflare.hosting.limits import Limits
 from dataflare.hosting.transport import GuestLost, Guests, Transport, lost
 
-__all__ = ["GuestLost", "Guests", "Limits", "Transport", "component_classes", "lost", "told_in"]
+__all__ = [
+    "GuestLost",
+    "Guests",
+    "Limits",
+    "Transport",
+    "component_classes",
+    "lost",
+    "release",
+    "told_in",
+    "warm",
+]

@@ -99,6 +99,11 @@ class Caller:
             raise raised(answer)
         self._guests.give_back(transport)
 
+    def abandon(self) -> None:
+        """End the guest under the call that runs now, which then raises. From any thread."""
+        if (transport := self._transport) is not None:
+            transport.close()
+
     def ask(self, op: str, parts: Sequence[Part] = (), *, losing: Losing = "call", **words: Json) -> Frame:
         """The answer of the open instance. Raises what the guest raised.
 

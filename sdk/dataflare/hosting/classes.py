@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import new_class
@@ -72,6 +72,20 @@ def told_in(folder: Path) -> dict[str, Json] | None:
     return told
 
 
+def release(classes: Iterable[type[Component]]) -> None:
+    """Nobody makes components of these classes any more: end the guests behind them that nobody uses."""
+    for guests in {getattr(made, "__dataflare_guests__", None) for made in classes}:
+        if guests is not None:
+            guests.close()
+
+
+def warm(made: type[Component], number: int) -> None:
+    """Have guests at hand for so many instances of a class; nothing where it is not answered by guests."""
+    guests: Guests | None = getattr(made, "__dataflare_guests__", None)
+    if guests is not None:
+        guests.warm(number)
+
+
 def _class(
     told: Mapping[str, Json], encodings: Sequence[str], guests: Guests, limits: Limits, plugin: str
 ) -> type[Component]:
@@ -94,6 +108,8 @@ def _class(
         "__doc__": str(told.get("doc") or told.get("summary") or ""),
         "__module__": f"dataflare_guest.{plugin.replace('-', '_')}",
         "__dataflare_guest__": written,
+        "__dataflare_guests__": guests,
+        "remote": True,
         "__dataflare_schema__": told.get("config") or {"type": "object"},
     }
     made: type[Component] = new_class(

@@ -57,6 +57,10 @@ def _close(self: Any) -> None:
     remote(self).caller.close()
 
 
+def _abandon(self: Any) -> None:
+    remote(self).caller.abandon()
+
+
 def _check(self: Any, ctx: Context) -> list[Problem]:
     told = remote(self).caller.once("check", ctx).header.get("problems") or ()
     return [problem_from(each) for each in told]
@@ -104,7 +108,7 @@ def _restore(self: Any, data: bytes, version: int) -> None:
     remote(self).caller.ask("restore", [data], losing="epoch", part=0, version=version)
 
 
-ALWAYS: Mapping[str, Callable[..., Any]] = {"open": _open, "close": _close}
+ALWAYS: Mapping[str, Callable[..., Any]] = {"open": _open, "close": _close, "abandon": _abandon}
 WHERE_TOLD: Mapping[str, Callable[..., Any]] = {
     "check": _check,
     "on_created": _on_created,

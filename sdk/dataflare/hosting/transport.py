@@ -32,7 +32,7 @@ class Transport(Protocol):
         """
 
     def close(self) -> None:
-        """End the guest. Never raises. From any thread."""
+        """End the guest. Never raises. From any thread: a call that runs meanwhile raises GuestLost."""
 
 
 def lost(code: Loss, plugin: str, request: Frame, cause: str, fix: str | None = None) -> GuestLost:
@@ -66,6 +66,13 @@ class Guests:
                 self._idle.append(transport)
                 return
         transport.close()
+
+    def warm(self, number: int) -> None:
+        """Have so many guests at hand that nobody has. Raises what starting one raises."""
+        while len(self._idle) < number and not self._closed:
+            started = self._start()
+            with self._turn:
+                self._idle.append(started)
 
     def close(self) -> None:
         """End those that nobody has, and from now on those that are given back."""

@@ -1,0 +1,175 @@
+"""Making a new version of a plugin ready beside the running one, before anything stops.
+
+Planned, its state taken over on a copy, run in the shadow on recent batches: whatever goes wrong here refuses the
+reload, and the flow has not noticed.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflare.context import FixedClock
+from dataflare.drive import ProcessorDriver, SourceDriver, driver_for
+from dataflare.errors import ConfigError, StateError
+from dataflare.hosting import warm
+from dataflare.schema import Schema
+from dataflare.split import Resume
+from dataflare_host.plan import Plan, StepPlan
+from dataflare_pipeline import migrate
+from dataflare_pipeline.epoch import check_fits, version_of
+from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, KeyedTimers
+
+if TYPE_CHECKING:
+    from dataflare.checkpoint import Checkpoint
+    from dataflare_pipeline.operator import ProcessorOp
+    from dataflare_pipeline.region import RegionRun
+    from dataflare_pipeline.session import Session
+
+STOP = "stop the flow and run it again: `dataflare flow stop`, `dataflare run`; nothing is lost"
+_WRITES = "writes"
+
+
+def prepared(session: Session, regions: dict[str, RegionRun], plugin: str, version: str | None) -> Session:
+    """The session that goes on with the plugin as its set says now. Raises DataflareError: why that cannot be."""
+    host = session.host
+    host.enter(session.base)
+    steps = [step for step in session.plan.steps.values() if step.plugin == plugin]
+    if not steps:
+        raise ConfigError.of("reload.not_used", f"no step of `{session.plan.name}` is of the plugin `{plugin}`")
+    _check_version(session, plugin, steps[0].name, version)
+    new = _planned(session, plugin)
+    affected = [run for run in regions.values() if any(step.name in run.region.steps for step in steps)]
+    if len(affected) > 1:
+        message = f"the steps of `{plugin}` run in {len(affected)} regions, which cannot change over as one"
+        raise StateError.of("reload.regions", message, fix=STOP)
+    for run in affected:
+        _try(new, run, steps)
+    return new
+
+
+def _check_version(session: Session, plugin: str, step: str, version: str | None) -> None:
+    assert session.generation is not None
+    held = session.host.table(session.generation).plugins[plugin]
+    now = session.host.table().plugins[plugin]
+    faulty = [each for each in session.host.table().faulty if each.id == plugin]
+    if faulty:
+        raise ConfigError(*faulty[0].problems)
+    if not session.component(step).remote:
+        message = f"`{plugin}` runs in this process: its code cannot be taken out of it again"
+        raise StateError.of("reload.inline", message, fix=STOP)
+    if version is not None and now.version != version:
+        message = f"the set has `{plugin}` {now.version}, not {version}"
+        raise ConfigError.of("reload.version", message, fix="add that version first: `dataflare plugin add`")
+    if held == now:
+        message = f"the flow runs `{plugin}` {now.version} as the set has it"
+        raise ConfigError.of("reload.same", message, fix="add the new version first: `dataflare plugin add`")
+
+
+def _planned(session: Session, plugin: str) -> Session:
+    """The session by the flow's plan with the newest generation, where only the plugin's steps differ."""
+    old, host = session.plan, session.host
+    new = host.plan(old.flow, base=Path(old.base))
+    for name in {*old.steps, *new.steps}:
+        mine, theirs = old.steps.get(name), new.steps.get(name)
+        if mine is None or theirs is None or _shape(mine) != _shape(theirs):
+            message = f"with the new `{plugin}` the step `{name}` is another one"
+            raise StateError.of("reload.plan", message, fix=STOP)
+    if _edges(old) != _edges(new):
+        raise StateError.of("reload.plan", f"with the new `{plugin}` rows go other ways", fix=STOP)
+    _check_schemas(old, new)
+    if old.guarantee.effective != new.guarantee.effective:
+        message = f"with the new `{plugin}` the flow is {new.guarantee.effective}, not {old.guarantee.effective}"
+        raise StateError.of("reload.guarantee", message, fix=STOP)
+    return session.turned(new, host.table().generation)
+
+
+def _shape(step: StepPlan) -> tuple[Any, ...]:
+    return step.kind, step.uses, step.config, step.keyed, step.lanes, step.on_error, step.every, step.place
+
+
+def _edges(plan: Plan) -> list[tuple[str, str]]:
+    return sorted((edge.id, edge.exchange) for edge in plan.edges)
+
+
+def _check_schemas(old: Plan, new: Plan) -> None:
+    """What is on an edge may only grow. Raises StateError ``reload.schema``."""
+    before = {edge.id: edge.schema for edge in old.edges}
+    for edge in new.edges:
+        held = before[edge.id]
+        if held is None or edge.schema is None:
+            continue
+        try:
+            Schema.from_json(held).union(Schema.from_json(edge.schema))
+        except ConfigError as error:
+            message = f"the new version gives other types on `{edge.id}`"
+            raise StateError.of("reload.schema", message, cause=error.problems[0].message, fix=STOP) from error
+
+
+def _try(new: Session, run: RegionRun, steps: list[StepPlan]) -> None:
+    """Take the state over on a copy, and run the processors on a copy of recent batches."""
+    held = new.store.load(new.plan.name, run.region.name)
+    if held is None:
+        return
+    check_fits(held, new.plan, run.region)
+    lanes = run.lanes()
+    for step in (new.plan.steps[step.name] for step in steps if step.name in run.region.steps):
+        number = sum(lane.step == step.name for lane in lanes) or 1
+        if step.kind == "source":
+            _positions(new, step, held)
+        if step.kind == "processor":
+            for operator in run.operators(step.name)[:1]:
+                _shadow(new, run, step, operator, held)
+        warm(type(new.component(step.name)), number)
+
+
+def _positions(new: Session, step: StepPlan, held: Checkpoint) -> None:
+    version, now = held.position_versions.get(step.name, 1), version_of(new.plan, step.name)
+    if version < now:
+        driver = driver_for(new.component(step.name), _context(new, step))
+        assert isinstance(driver, SourceDriver)
+        migrate.positions(driver, step.name, held.splits.get(step.name, []), version, now)
+
+
+def _shadow(new: Session, run: RegionRun, step: StepPlan, operator: ProcessorOp, held: Checkpoint) -> None:
+    ctx = _context(new, step)
+    if step.by_key:
+        state = KeyedState(step.name, ctx.clock_now)
+        ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
+    driver = driver_for(new.component(step.name), ctx)
+    assert isinstance(driver, ProcessorDriver)
+    version, now = held.state_versions.get(step.name, 1), version_of(new.plan, step.name)
+    try:
+        if operator.aligned.schemas:
+            driver.plan(dict(operator.aligned.schemas))
+        driver.open(Resume(held.epoch, incarnation=held.incarnation))
+        if step.by_key:
+            for owner, name in new.store.states(new.plan.name, run.region.name):
+                if owner == step.name:
+                    rows = new.store.state(new.plan.name, run.region.name, step.name, name)
+                    if version < now and name not in (TIMERS, KEY_SCHEMA):
+                        rows = migrate.values(driver, step.name, name.partition("/")[0], rows, version, now)
+                    state.load(name, rows)
+        for data in snapshots(held, step.name)[:1]:
+            driver.restore(data, version)
+        if step.abilities.get("effects") != _WRITES:
+            for batch, input in list(operator.recent):
+                ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
+                driver.process(batch.as_input(), input)
+    finally:
+        with suppress(Exception):
+            driver.close()
+
+
+def snapshots(held: Checkpoint, step: str) -> list[bytes]:
+    """The snapshots of a step's lanes."""
+    return [base64.b64decode(text) for _, text in sorted(held.snapshots.get(step, {}).items())]
+
+
+def _context(new: Session, step: StepPlan) -> Any:
+    read = frozenset(edge.output for edge in new.plan.outgoing(step.name))
+    return new.context(step.name, 0, 0, "", 0, threading.Event(), lambda: None, read)

@@ -1,0 +1,103 @@
+"""The trial of a new generation of components: from the barrier that they took over at to the next one.
+
+Its end is *keep*; until then everything can be gone back on, since no epoch holds what the new ones did: that epoch is
+aborted, and the flow goes on from the last one with the old generation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dataflare.errors import StateError, problem_of
+from dataflare_pipeline.asked import Swap
+from dataflare_pipeline.work import Counts
+
+if TYPE_CHECKING:
+    from dataflare_pipeline.lane import Report
+    from dataflare_pipeline.session import Session
+
+PROBATION = 30.0
+"""Seconds until the first epoch with the new generation has to be committed."""
+MOST_REFUSED = 0.5
+FEW, MANY = 0.1, 10.0
+ENOUGH = 100
+"""Rows from which on shares say something."""
+
+
+@dataclass
+class Trial:
+    """A swap that is on trial. ``before``: what to go back to; ``usual``: rows of each step until now."""
+
+    swap: Swap
+    before: Session
+    usual: dict[str, Counts]
+    began: float
+    """When sources were held (monotonic seconds)."""
+    pause: float | None = None
+    until: float = field(default_factory=lambda: time.monotonic() + PROBATION)
+
+    def running(self) -> None:
+        """Rows are read again."""
+        if self.pause is None:
+            self.pause = time.monotonic() - self.began
+
+    def check(self) -> None:
+        """Raise StateError ``reload.timeout`` where the epoch does not come."""
+        if time.monotonic() > self.until:
+            raise StateError.of("reload.timeout", f"no epoch with the new `{self.swap.plugin}` was committed in time")
+
+    def judge(self, reports: Iterable[Report]) -> None:
+        """Raise StateError where the new version refuses or gives far more or less than the old one did."""
+        found: dict[str, Counts] = {}
+        for report in reports:
+            for step, counts in report.counts.items():
+                found.setdefault(step, Counts()).add(counts)
+        plan = self.swap.session.plan
+        for step, counts in found.items():
+            whole = plan.steps[step].abilities.get("cardinality") == "one" and plan.steps[step].kind == "processor"
+            if whole and counts.rows_out + counts.rejected + counts.dropped != counts.rows_in:
+                message = (
+                    f"`{step}` gives a row for each by its own word; it took {counts.rows_in}, gave {counts.rows_out}"
+                )
+                raise StateError.of("reload.output_ratio", message)
+            usual = self.usual.get(step)
+            if plan.steps[step].plugin != self.swap.plugin or usual is None or counts.rows_in < ENOUGH:
+                continue
+            refused, before = _share(counts.rejected, counts), _share(usual.rejected, usual)
+            if refused > MOST_REFUSED and refused > MANY * before:
+                raise StateError.of(
+                    "reload.rejects", f"`{step}` refuses {refused:.0%} of its rows, {before:.0%} before"
+                )
+            given, before = _share(counts.rows_out, counts), _share(usual.rows_out, usual)
+            if usual.rows_in >= ENOUGH and before > 0 and not FEW * before <= given <= MANY * before:
+                message = f"`{step}` gives {given:.2f} rows for each it takes, {before:.2f} before"
+                raise StateError.of("reload.output_ratio", message)
+
+    def keep(self) -> None:
+        """An epoch holds what the new generation did: it stays."""
+        old, new = self.before, self.swap.session
+        if old.generation is not None and old.generation != new.generation:
+            new.host.retire(old.generation)
+        self._tell("kept", None, 0)
+
+    def roll_back(self, error: BaseException, replayed: int) -> None:
+        """The old generation goes on; ``replayed`` rows are read once more."""
+        from dataflare.hosting import release
+
+        plan = self.swap.session.plan
+        steps = [step.name for step in plan.steps.values() if step.plugin == self.swap.plugin]
+        release(type(self.swap.session.component(step)) for step in steps)
+        self._tell("rolled_back", problem_of(error, "reload.failed").as_json(), replayed)
+
+    def _tell(self, outcome: str, problem: object, replayed: int) -> None:
+        pause = self.pause if self.pause is not None else time.monotonic() - self.began
+        told = {"outcome": outcome, "problem": problem, "pause_ms": round(pause * 1000, 1), "replayed": replayed}
+        if not self.swap.future.done():
+            self.swap.future.set_result(told)
+
+
+def _share(part: int, whole: Counts) -> float:
+    return part / whole.rows_in if whole.rows_in else 0.0
