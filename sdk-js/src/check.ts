@@ -28,6 +28,7 @@ interface Schema {
   minItems?: number;
   maxItems?: number;
   pattern?: string;
+  writeOnly?: boolean;
 }
 
 type Values = Record<string, unknown>;
@@ -108,7 +109,7 @@ function conform(schema: Schema, value: unknown, place: string, problems: Proble
   if (typed === undefined) {
     const kinds = Array.isArray(schema.type) ? schema.type : [schema.type ?? ""];
     const expected = kinds.map((kind) => EXPECTED[kind] ?? kind).join(" or ");
-    return wrong(problems, "config.type", place, `must be ${expected}`, `it is ${shown(value)}`, `write ${expected}`);
+    return wrong(problems, "config.type", place, `must be ${expected}`, itIs(schema, value), `write ${expected}`);
   }
   if (schema.enum && !schema.enum.includes(typed)) {
     const cause = `it is one of ${schema.enum.map(shown).join(", ")}`;
@@ -254,7 +255,7 @@ function bounds(schema: Schema, value: unknown, place: string, problems: Problem
         "config.bound",
         place,
         `must be ${wanted}`,
-        `it is ${shown(value)}`,
+        itIs(schema, value),
         `give a value that is ${wanted}`,
       );
       return;
@@ -273,6 +274,11 @@ function wrong(
   const name = pointer === "" ? "the configuration" : `\`${pointer.slice(pointer.lastIndexOf("/") + 1)}\``;
   problems.push({ code, message: `${name} ${what}`, kind: "config", pointer, cause, fix });
   return undefined;
+}
+
+/** The value for a message; of a secret nothing. */
+function itIs(schema: Schema, value: unknown): string | null {
+  return schema.writeOnly === true ? null : `it is ${shown(value)}`;
 }
 
 function isObject(value: unknown): value is Values {

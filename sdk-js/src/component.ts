@@ -59,15 +59,15 @@ export interface Head<C extends TObject, O> {
   check?: Do<C, May<readonly Problem[]>, unknown>;
 }
 
-/** Things made once, such as a slot or a table. Idempotent; the answer is committed before the first read. */
-export interface MadeOnce<C extends TObject, O> {
-  onCreated?: Do<C, May<Json>, Own<O>>;
-  onUpdated?: On<Json, C, May<Json>, Own<O> & { readonly before: Record<string, Json> }>;
-  onDeleted?: On<Json, C, May<void>, Own<O>>;
+/** Things made once, such as a slot or a table, before `open`. Idempotent; the answer is committed before the first read. */
+export interface MadeOnce<C extends TObject> {
+  onCreated?: Do<C, May<Json>, unknown>;
+  onUpdated?: On<Json, C, May<Json>, { readonly before: Record<string, Json> }>;
+  onDeleted?: On<Json, C, May<void>, unknown>;
 }
 
 /** A source. */
-export interface SourceSpec<C extends TObject, P, O> extends Head<C, O>, MadeOnce<C, O> {
+export interface SourceSpec<C extends TObject, P, O> extends Head<C, O>, MadeOnce<C> {
   /** Where reading begins. With it the source is resumable, and its type is that of positions. */
   start?: P | Do<C, May<P>, unknown>;
   /** The columns of its rows; without, reading tells. */
@@ -112,8 +112,8 @@ export interface SourceSpec<C extends TObject, P, O> extends Head<C, O>, MadeOnc
 /** What a source yields. */
 export type Given<P> = Rows | Out | readonly [Rows | Out, P | null] | Idle<P> | Idle<undefined> | Unreadable;
 
-/** What a processor gives: rows for its main output, or `out(name, rows)`. */
-export type Made = Rows | Out;
+/** What a processor gives: rows for its main output, a batch without the rows it refused, or `out(name, rows)`. */
+export type Made = Rows | Batch<object> | Out;
 
 /** The state of a key, as a row-wise function changes it in place; and all states, as others get and put them. */
 export interface States<S extends TObject, N extends Record<string, TSchema>> {
@@ -164,7 +164,7 @@ export interface ProcessorSpec<
   /** The input has ended. */
   finish?: Do<C, Result, Own<O> & States<S, N>>;
   /** An older version's value of a state in today's form. */
-  migrateState?: On<Json, C, Json, { readonly version: number; readonly name: string }>;
+  migrateState?: On<Json, C, Json, { readonly version: number; readonly state: string }>;
   /** What states do not hold. */
   snapshot?: Do<C, May<Uint8Array | string>, Own<O>>;
   restore?: On<Uint8Array, C, May<void>, Own<O> & { readonly version: number }>;
@@ -177,7 +177,7 @@ export type Result = May<Made | readonly Out[] | null> | Gen<Made>;
 export type Ability = "append" | "idempotent" | "staged" | "transactional";
 
 /** A sink. The tokens of `prepare` are all that `commit` knows: it may run in another instance, and more than once. */
-export interface SinkSpec<C extends TObject, I extends TObject, T, O> extends Head<C, O>, MadeOnce<C, O> {
+export interface SinkSpec<C extends TObject, I extends TObject, T, O> extends Head<C, O>, MadeOnce<C> {
   ability?: Ability;
   /** How a replaced run is kept out. */
   fencing?: "target" | "names" | "lock" | "none";

@@ -67,17 +67,17 @@ export interface Context {
   /** Whether the flow stops: return soon. Asks the host. */
   readonly cancelled: boolean;
   /** A number from 0 to 1 as `Math.random` gives it, the same for the same batch. */
-  random(): number;
+  readonly random: () => number;
   /** A name that no other attempt uses: incarnation, flow, step, lane, epoch and fencing token. */
   name(epoch?: number): string;
   /** Wait until it is this lane's turn at a rate (`"10/s"`) that all lanes share. */
-  limit(name: string, rate: string): void;
+  readonly limit: (name: string, rate: string) => void;
   /** A host-owned input that the grant names. */
-  input(name: string): ByteStream;
+  readonly input: (name: string) => ByteStream;
   /** Ask for an epoch now: for a source whose progress waits for acknowledgements. */
-  requestCheckpoint(): void;
+  readonly requestCheckpoint: () => void;
   /** Tell how far a long operation is. */
-  progress(done: number, total?: number | null, note?: string): void;
+  readonly progress: (done: number, total?: number | null, note?: string) => void;
 }
 
 /** The context of an instance, and the function that moves it to the call in hand. */

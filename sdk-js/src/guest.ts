@@ -114,7 +114,8 @@ class Guest {
       const details = { protocol: PROTOCOL };
       throw new ConfigError("guest.unknown_operation", `there is no operation \`${op}\``, { details });
     }
-    const instance = this.#instance(frame.header);
+    const passing = BEFORE_OPEN.has(op) && !("instance" in frame.header);
+    const instance = passing ? this.#passing(frame.header) : this.#instance(frame.header);
     if (!kinds.includes(instance.component.kind)) {
       throw instance.notIts();
     }
@@ -222,6 +223,9 @@ const OPERATIONS: Record<string, readonly [readonly Kind[], Operation]> = {
   on_updated: [["source", "sink"], onUpdated],
   on_deleted: [["source", "sink"], onDeleted],
 };
+
+/** What may also be asked of a component that is not open. */
+const BEFORE_OPEN = new Set(["migrate_position", "migrate_state", "on_created", "on_updated", "on_deleted"]);
 
 function* onCreated(instance: Instance): Steps<Answer> {
   return [{ made: (yield* instance.call("onCreated")) ?? null }];

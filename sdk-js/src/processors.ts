@@ -51,8 +51,8 @@ export function* finish(instance: Instance, { header }: Frame): Steps<Answer> {
 
 /** An older version's value of a state in today's form. */
 export function* migrateState(instance: Instance, { header }: Frame): Steps<Answer> {
-  const [version, name] = [Number(word(header, "version")), String(word(header, "name"))];
-  return [{ value: (yield* instance.call("migrateState", [word(header, "old")], { version, name })) ?? null }];
+  const [version, state] = [Number(word(header, "version")), String(word(header, "name"))];
+  return [{ value: (yield* instance.call("migrateState", [word(header, "old")], { version, state })) ?? null }];
 }
 
 /** What states do not hold. */

@@ -1,0 +1,153 @@
+"""Components in TypeScript do behind the guest protocol what the same components in Python do in process."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dataflare import Batch
+from dataflare.context import Context
+from dataflare.declare import components_in
+from dataflare.drive import ProcessorDriver, driver_for
+from dataflare.errors import ConfigError, Reject, Retry
+from dataflare.guest import Frame
+from dataflare.hosting import Guests, Limits, component_classes, lost
+from dataflare.memory import MemoryState
+from dataflare.schema import Schema
+from dataflare.split import Resume
+from dataflare.testing import call, processor_suite, source_suite
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+Classes = dict[str, Any]
+
+
+class Piped:
+    """A ``Transport`` to a bundled plugin under Node."""
+
+    def __init__(self, words: list[str]) -> None:
+        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def call(self, request: Frame, answering: Callable[[Frame], Frame], seconds: float) -> Frame:
+        sending: Any = self._process.stdin
+        receiving: Any = self._process.stdout
+        request.write(sending)
+        while (answer := Frame.read(receiving)) is not None and "op" in answer.header:
+            answering(answer).write(sending)
+        if answer is None:
+            raise lost("guest.exited", "vectors", request, "it ended")
+        return answer
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def theirs(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classes]:
+    """The components of ``sdk-js/test/plugin.ts``."""
+    bundle = tmp_path_factory.mktemp("hosted") / "plugin.js"
+    subprocess.run(["node", "bundle.mjs", "test/plugin.ts", str(bundle)], cwd=sdk_js, check=True, timeout=120)
+    started: list[Piped] = []
+
+    def start() -> Piped:
+        started.append(Piped(["node", str(sdk_js / "serve.mjs"), str(bundle)]))
+        return started[-1]
+
+    guests = Guests(start, keep=2)
+    first = guests.take()
+    described = first.call(Frame({"op": "describe"}), lambda question: question, 60).header
+    guests.give_back(first)
+    yield {f"{made.kind}:{made.spec.name}": made for made in component_classes(described, guests, Limits(), "vectors")}
+    for each in started:
+        each.close()
+
+
+def ours() -> Classes:
+    spec = importlib.util.spec_from_file_location("guest_plugin_js", VECTORS / "guest_plugin.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["guest_plugin_js"] = module
+    spec.loader.exec_module(module)
+    return {f"{made.kind}:{made.spec.name}": made for made in components_in(module)}
+
+
+OURS = ours()
+SCHEMA = pa.schema([("key", pa.string()), ("n", pa.int64())])
+
+
+def process(made: Any, batches: list[Batch], **config: Any) -> list[Any]:
+    """What a processor makes of batches, and what it keeps."""
+    state = MemoryState()
+    driver = driver_for(made(**config), Context(state=state))
+    assert isinstance(driver, ProcessorDriver)
+    driver.plan({"": Schema(SCHEMA)})
+    driver.open(Resume())
+    found: list[Any] = []
+    try:
+        for batch in batches:
+            try:
+                done = driver.process(batch)
+            except (Reject, Retry) as error:
+                found.append((type(error).__name__, getattr(error, "code", None), getattr(error, "after", None)))
+                continue
+            state.apply()
+            rejected = [(each.rows.to_pylist(), each.code, each.message) for each in done.rejected]
+            found.append(([(name, rows.to_rows()) for name, rows in done.outputs if len(rows)], rejected))
+        return [*found, {name: state.items(name) for name in state.names()}]
+    finally:
+        driver.close()
+
+
+rows = st.lists(st.tuples(st.sampled_from(["a", "b", "ü"]), st.integers(-3, 100)), max_size=6)
+
+
+@pytest.mark.parametrize("name", ["times", "parity", "counter", "totals"])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(given=st.lists(rows, min_size=1, max_size=4))
+def test_a_processor_gives_and_keeps_the_same(theirs: Classes, name: str, given: list[list[tuple[str, int]]]) -> None:
+    batches = [Batch.of([{"key": key, "n": n} for key, n in part], SCHEMA) for part in given]
+    config = {"key": ["key"]} if name == "totals" else {}
+    kind = f"processor:{name}"
+    assert process(theirs[kind], batches, **config) == process(OURS[kind], batches, **config)
+
+
+def passes(suite: Any) -> None:
+    """All tests of a suite hold."""
+    names = [name for name in dir(suite) if name.startswith("test_")]
+    assert names
+    for name in names:
+        getattr(suite(), name)()
+
+
+def test_a_source_passes_the_suite_of_sources(theirs: Classes) -> None:
+    passes(source_suite(theirs["source:numbers"], parts=2, count=7, size=3))
+
+
+@pytest.mark.parametrize("name", ["times", "parity", "counter", "totals"])
+def test_a_processor_passes_the_suite_of_processors(theirs: Classes, name: str) -> None:
+    config = {"key": "key"} if name == "totals" else {}
+    batches = [[{"key": "a", "n": n} for n in part] for part in ([1, -2, 3], [4], [5, 6, -7], [8])]
+    passes(processor_suite(theirs[f"processor:{name}"], batches, **config))
+
+
+def test_a_tool_answers(theirs: Classes) -> None:
+    assert call(theirs["tool:add"], {"a": 2}, note="total") == {"total": 3}
+
+
+def test_a_wrong_configuration_is_refused_before_a_guest_sees_it(theirs: Classes) -> None:
+    with pytest.raises(ConfigError) as caught:
+        theirs["processor:times"](by="many")
+    assert (caught.value.code, caught.value.problems[0].pointer) == ("config.type", "/by")
