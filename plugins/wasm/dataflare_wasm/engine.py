@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import threading
 from dataclasses import dataclass, fields
@@ -109,7 +110,10 @@ class Engine:
 @lru_cache
 def engine(settings: Settings = Settings()) -> Engine:
     """The engine of this process for these settings."""
-    return Engine(settings)
+    made = Engine(settings)
+    # Later, wasmtime's own functions are gone.
+    atexit.register(made.wasmtime.close)
+    return made
 
 
 def _content(wasm: Path | bytes) -> tuple[str, bytes]:

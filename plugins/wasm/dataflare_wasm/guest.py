@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -41,6 +42,7 @@ class WasmGuest:
         self._exchange = Exchange(plugin)
         self._usage = Usage()
         self._opened = ""
+        self._turn = threading.Lock()
         try:
             self.sandbox = Sandbox(
                 engine, module, self._exchange.imports, plugin=plugin, memory=limits.memory or MEMORY
@@ -60,7 +62,24 @@ class WasmGuest:
         return self.sandbox.memory.size
 
     def call(self, request: Frame, answering: Answering, seconds: float) -> Frame:
-        """The guest's answer. Raises GuestLost."""
+        """The guest's answer. Raises GuestLost; Failed ``guest.busy`` in the middle of another call."""
+        if not self._turn.acquire(blocking=False):
+            raise Failed.of("guest.busy", f"`{self.plugin}` was called while it works on another call")
+        try:
+            answer = self._called(request, answering, seconds)
+        finally:
+            self._turn.release()
+        op = request.header.get("op")
+        if op == "open":
+            self._opened = str(request.header.get("component") or "")
+        self._usage.tell(answering, at_once=op == "close")
+        return answer
+
+    def close(self) -> None:
+        """End it. Never raises. From any thread."""
+        self.sandbox.close()
+
+    def _called(self, request: Frame, answering: Answering, seconds: float) -> Frame:
         pieces, sandbox = request.pieces(), self.sandbox
         size = sum(map(len, pieces))
         try:
@@ -77,15 +96,7 @@ class WasmGuest:
             raise self._lost("guest.frame", request, f"it named bytes that it does not have: {error}") from error
         except Failed as error:
             raise self._lost("guest.frame", request, error.problems[0].cause or str(error)) from error
-        op = request.header.get("op")
-        if op == "open":
-            self._opened = str(request.header.get("component") or "")
-        self._usage.tell(answering, at_once=op == "close")
         return answer
-
-    def close(self) -> None:
-        """End it. Never raises. From any thread."""
-        self.sandbox.close()
 
     def _check_size(self, length: int, size: int) -> None:
         ratio = self._limits.output_ratio

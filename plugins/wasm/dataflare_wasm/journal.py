@@ -15,8 +15,10 @@ BURST = 1000
 """Lines that may come at once …"""
 RATE = 100
 """… and the lines a second that may come for ever."""
-LAST = 12
-"""Lines that are remembered, to tell why a guest ended."""
+REMEMBERED = 6
+"""Lines of a call's beginning, and of its end, that are remembered to tell why a guest ended."""
+MESSAGE = 64
+"""Lines that one message may have."""
 _levels = logging.getLevelNamesMapping()
 
 
@@ -26,7 +28,8 @@ class Journal:
     def __init__(self, plugin: str) -> None:
         self._log = logging.getLogger("dataflare.plugin." + plugin)
         self.telling: Telling = self._logged
-        self._last: deque[str] = deque(maxlen=LAST)
+        self._first: list[str] = []
+        self._last: deque[str] = deque(maxlen=REMEMBERED)
         self._open: dict[str, bytearray] = {}
         self._left = float(BURST)
         self._since = time.monotonic()
@@ -44,7 +47,7 @@ class Journal:
 
     def tell(self, level: str, text: str) -> None:
         """A message, perhaps of several lines."""
-        for line in text[: LINE * LAST].splitlines() or [""]:
+        for line in text.splitlines()[:MESSAGE]:
             self._tell(level, line)
 
     def flush(self) -> None:
@@ -58,12 +61,14 @@ class Journal:
             self._dropped = 0
 
     def last(self) -> str:
-        """The lines before its end."""
-        return "\n".join(self._last)
+        """What the guest said in the running call: the first lines and the last."""
+        return "\n".join((*self._first, *self._last))
 
     def reset(self) -> None:
-        """Lines go to the plugin's own logger again."""
+        """The call has ended: lines go to the plugin's own logger again."""
         self.flush()
+        self._first.clear()
+        self._last.clear()
         self.telling = self._logged
 
     def admits(self) -> bool:
@@ -81,7 +86,7 @@ class Journal:
         line = line[:LINE].rstrip()
         if not line:
             return
-        self._last.append(line)
+        (self._first if len(self._first) < REMEMBERED else self._last).append(line)
         if self.admits():
             self.telling(level, line)
 

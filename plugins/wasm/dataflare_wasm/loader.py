@@ -32,7 +32,7 @@ class Wasm(Loader):
 
     def components(self, manifest: Manifest, host: HostApi) -> list[type[Component]]:
         """The component classes of a plugin: from its table, else its module is asked."""
-        file, limits = entry_of(manifest), Limits.of(manifest.limits)
+        file, limits = entry_of(manifest), Limits.of(manifest.limits, host.limits(manifest.id))
         guests = Instances(file, limits, manifest)
         told = table_of(manifest)
         return component_classes(described(guests, manifest.id) if told is None else told, guests, limits, manifest.id)

@@ -77,7 +77,7 @@ class Sandbox:
         store.set_limits(memory_size=memory, instances=1, memories=4, tables=16, table_elements=_TABLE_ELEMENTS)
         if with_wasi:
             wasi.define(linker, proxy(self))
-            store.set_wasi(wasi.configuration(proxy(self)))
+            store.set_wasi(wasi.configuration())
         for each in imports(proxy(self)):
             linker.define_func(each.module, each.name, _type(each), each.does)
         self._interrupt = Interrupt(store, self._over)

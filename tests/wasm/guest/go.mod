@@ -1,0 +1,7 @@
+module guest
+
+go 1.26
+
+require dataflare.dev/sdk-go v0.0.0
+
+replace dataflare.dev/sdk-go => ../../../sdk-go
