@@ -11,7 +11,7 @@ import reference
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands", "broker")
+PLUGINS = ("flow", "std", "state", "standalone", "pipeline", "commands", "broker", "verify")
 KINDS = ("source", "processor", "sink", "tool", "store", "layer", "keyring", "mode", "engine", "broker", "command")
 
 

@@ -78,10 +78,11 @@ class Example:
     def batch(self) -> Batch:
         """The rows, in the types that are said."""
         from dataflare.batch import Batch
+        from dataflare.type_names import type_named
 
         batch = Batch.of(list(self.rows))
         for column, kind in self.types.items():
-            batch = batch.with_column(column, batch[column].cast(arrow_type(kind)))
+            batch = batch.with_column(column, batch[column].cast(type_named(kind)))
         return batch
 
     def prepare(self, folder: Path) -> dict[str, Json]:
@@ -89,6 +90,10 @@ class Example:
         for path, content in self.files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(content, "utf-8")
+        return self.placed(folder)
+
+    def placed(self, folder: Path) -> dict[str, Json]:
+        """The configuration for a folder that was prepared before."""
         return {name: _placed(value, folder) for name, value in self.config.items()}
 
 
@@ -107,24 +112,6 @@ def examples_of(folder: Path) -> list[Example]:
 def wrong(file: Path, pointer: str, message: str, fix: str | None = None) -> ConfigError:
     """The error of a file of examples."""
     return ConfigError.of("verify.examples", message, file=str(file), pointer=pointer, fix=fix)
-
-
-def arrow_type(text: str) -> Any:
-    """The Arrow type of a name such as ``int32``, ``timestamp[us, tz=UTC]``, ``decimal128(10, 2)``, ``list<int64>``.
-
-    Raises ValueError for any other.
-    """
-    import re
-
-    import pyarrow as pa
-
-    if zoned := re.fullmatch(r"timestamp\[(\w+), tz=([\w/+-]+)\]", text):
-        return pa.timestamp(zoned[1], zoned[2])
-    if decimal := re.fullmatch(r"decimal128\((\d+), (\d+)\)", text):
-        return pa.decimal128(int(decimal[1]), int(decimal[2]))
-    if several := re.fullmatch(r"list<(.+)>", text):
-        return pa.list_(arrow_type(several[1]))
-    return pa.type_for_alias(text)
 
 
 def _read(file: Path, given: Mapping[str, Json]) -> Iterator[Example]:

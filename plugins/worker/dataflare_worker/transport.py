@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from dataflare.errors import DataflareError
 from dataflare.guest.frames import Frame
@@ -45,6 +47,15 @@ class ProcessTransport:
     def pid(self) -> int:
         """The process number of the guest."""
         return self._process.pid
+
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the process of the guest has to itself; None where the system does not tell."""
+        try:
+            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
+        except OSError:
+            return None
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
     def call(self, request: Frame, answering: Answering, seconds: float) -> Frame:
         """The guest's answer; its questions are answered meanwhile, in time that is not its own. Raises GuestLost."""

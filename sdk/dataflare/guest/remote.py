@@ -73,6 +73,10 @@ def problem_from(told: Json) -> Problem:
     )
 
 
+KEYS = 1024
+"""The most keys in one question about state: their values have to go into a header too."""
+
+
 class RemoteState:
     """Keyed state that the host keeps; the writes of a failed call are discarded there."""
 
@@ -81,11 +85,16 @@ class RemoteState:
 
     def get(self, name: str, keys: Sequence[bytes]) -> list[Json | None]:
         """The values, in the order of the keys."""
-        return list(self._host.ask("state.get", name=name, keys=_texts(keys)).header["values"])
+        found: list[Json | None] = []
+        for start in range(0, len(keys), KEYS):
+            found += self._host.ask("state.get", name=name, keys=_texts(keys[start : start + KEYS])).header["values"]
+        return found
 
     def put(self, name: str, keys: Sequence[bytes], values: Sequence[Json | None], ttl: float | None) -> None:
         """New values for keys; None: forget."""
-        self._host.ask("state.put", name=name, keys=_texts(keys), values=list(values), ttl=ttl)
+        for start in range(0, len(keys), KEYS):
+            part = slice(start, start + KEYS)
+            self._host.ask("state.put", name=name, keys=_texts(keys[part]), values=list(values[part]), ttl=ttl)
 
     def items(self, name: str) -> dict[bytes, Json]:
         """All keys of a state, with their values."""

@@ -58,6 +58,11 @@ class Caller:
         """Whether it was opened and not closed: then calls go to an instance of its own."""
         return self._opening is not None
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes that the guest of the open instance holds now, where its transport can tell."""
+        return getattr(self._transport, "memory", None)
+
     def open(self, ctx: Context, resume: Resume, inputs: Mapping[str, Schema], keys: Schema | None) -> None:
         """Open an instance. Raises what the guest refuses with, GuestLost."""
         self._answers = Answers(ctx, self.encoding, keys)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from dataflare.batch import Batch
@@ -49,7 +50,7 @@ class ProcessorSuite(Suite):
             if not self._spec("deterministic", True) or self._spec("by", None) is None:
                 return
             whole = self._run(config)
-            with Bench(self.thing, **config) as bench:
+            with self.bench(config) as bench:
                 for rows in self.batches:
                     snapshot = bench.snapshot()
                     bench.driver.plan({"": _schema(rows)})
@@ -63,7 +64,7 @@ class ProcessorSuite(Suite):
 
     def test_the_plan_holds(self) -> None:
         """Every output has the planned columns and types."""
-        with self.configured() as config, Bench(self.thing, **config) as bench:
+        with self.configured() as config, self.bench(config) as bench:
             for rows in self.batches:
                 bench.schemas = bench.driver.plan({"": _schema(rows)})
                 for name, made in bench.feed(rows).batches:
@@ -74,7 +75,7 @@ class ProcessorSuite(Suite):
 
     def test_no_rows_give_no_rows(self) -> None:
         """An empty batch passes without a row and without an error."""
-        with self.configured() as config, Bench(self.thing, **config) as bench:
+        with self.configured() as config, self.bench(config) as bench:
             made = bench.feed(Batch.of(self.batches[0]).slice(0, 0))
             require(not any(made.outputs.values()), f"no rows became {made.outputs}")
 
@@ -87,17 +88,23 @@ class ProcessorSuite(Suite):
             require(cardinality != "one" or came == fed, f"{fed} rows went in, {came} came out or were refused")
             require(cardinality != "filter" or came <= fed, f"{fed} rows went in, {came} came out or were refused")
 
+    @contextmanager
+    def bench(self, config: dict[str, Any], snapshot: Snapshot | None = None) -> Iterator[Bench]:
+        """A fresh instance."""
+        with self.surrounded() as ctx, Bench(self.thing, snapshot=snapshot, ctx=ctx, **config) as bench:
+            yield bench
+
     def _run(
         self, config: dict[str, Any], batches: Sequence[Any] | None = None, snapshot: Snapshot | None = None
     ) -> Results:
-        with Bench(self.thing, snapshot=snapshot, **config) as bench:
+        with self.bench(config, snapshot) as bench:
             for rows in self.batches if batches is None else batches:
                 bench.feed(rows)
             bench.finish()
             return bench.results
 
     def _until(self, config: dict[str, Any], cut: int) -> tuple[Results, Snapshot]:
-        with Bench(self.thing, **config) as bench:
+        with self.bench(config) as bench:
             for rows in self.batches[:cut]:
                 bench.feed(rows)
             return bench.results, bench.snapshot()

@@ -122,9 +122,9 @@ def read_split(
         try:
             for reading in readings:
                 yield reading
-                moved = reading.batch is not None or not isinstance(reading.position, NoPosition)
-                quiet = 0 if moved else quiet + 1
-                after = after if isinstance(reading.position, NoPosition) else reading.position
+                moved = not isinstance(reading.position, NoPosition) and reading.position != after
+                quiet = 0 if moved or reading.batch is not None else quiet + 1
+                after = reading.position if moved else after
                 if quiet >= MOST_IDLE:
                     break
             return

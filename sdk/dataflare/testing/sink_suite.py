@@ -14,7 +14,6 @@ from dataflare.calling import is_overridden
 from dataflare.declare import component_class
 from dataflare.errors import ConfigError
 from dataflare.testing.suite import Prepare, Suite, require_same, suite_of
-from dataflare.testing.surroundings import context
 from dataflare.testing.writing import Epochs
 
 Readback = Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]]]
@@ -152,7 +151,7 @@ class Target:
         self, fence: int = 1, epoch: int = 0, tokens: dict[str, Any] | None = None, made: Any = None
     ) -> Iterator[Epochs]:
         """A fresh instance on this target."""
-        ctx = context(self._cache)
+        ctx = type(self._suite).surroundings(self._cache)
         given = {"fence": fence, "epoch": epoch, "tokens": tokens, "made": made, "ctx": ctx, **self._config}
         with Epochs(self._suite.thing, **given) as sink:
             self._open = sink

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from dataflare.drive import NO_POSITION, NoPosition, Reading, SourceDriver
 from dataflare.split import Split
 from dataflare.testing.reading import all_splits, in_order, read_split
 from dataflare.testing.suite import Prepare, Suite, require, require_same, suite_of
-from dataflare.testing.surroundings import context, driven
+from dataflare.testing.surroundings import driven
 
 
 def source_suite(source: Any, prepare: Prepare | None = None, /, **config: Any) -> Any:
@@ -99,8 +97,8 @@ class SourceSuite(Suite):
         """A fresh instance on the one set of things to read."""
         with (
             cls.shared() as config,
-            tempfile.TemporaryDirectory() as cache,
-            driven(cls.thing, SourceDriver, context(Path(cache)), config) as driver,
+            cls.surrounded() as ctx,
+            driven(cls.thing, SourceDriver, ctx, config) as driver,
         ):
             driver.plan()
             yield driver

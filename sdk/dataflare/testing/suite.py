@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dataflare.testing.surroundings import component
+from dataflare.context import Context
+from dataflare.testing.surroundings import component, context
 
 Prepare = Callable[[Path], Mapping[str, Any]]
 """Makes what the component reads or writes in a fresh folder, and gives its configuration."""
@@ -21,6 +22,8 @@ class Suite:
     thing: ClassVar[Any]
     config: ClassVar[Mapping[str, Any]]
     prepare: ClassVar[Prepare | None]
+    surroundings: ClassVar[Callable[[Path], Context]] = staticmethod(context)
+    """Makes the Context of each instance, given its cache folder."""
 
     def test_it_says_what_it_is(self) -> None:
         """A summary, a configuration schema that is JSON, and a configuration that survives as JSON."""
@@ -35,10 +38,9 @@ class Suite:
     def test_check_finds_nothing(self) -> None:
         """``check`` accepts the configuration, and may be called without open."""
         from dataflare.drive import driver_for
-        from dataflare.testing.surroundings import context
 
-        with self.configured() as config, tempfile.TemporaryDirectory() as folder:
-            driver = driver_for(component(self.thing, **config), context(Path(folder)))
+        with self.configured() as config, self.surrounded() as ctx:
+            driver = driver_for(component(self.thing, **config), ctx)
             problems = driver.check()
             driver.close()
             require(not problems, "\n".join(problem.render() for problem in problems))
@@ -50,6 +52,13 @@ class Suite:
         with tempfile.TemporaryDirectory(prefix="dataflare-") as folder:
             made = cls.prepare(Path(folder)) if cls.prepare is not None else {}
             yield {**cls.config, **made}
+
+    @classmethod
+    @contextmanager
+    def surrounded(cls) -> Iterator[Context]:
+        """What one instance finds around it, with a cache folder that goes at the end."""
+        with tempfile.TemporaryDirectory(prefix="dataflare-") as cache:
+            yield cls.surroundings(Path(cache))
 
 
 def suite_of(base: type[Suite], thing: Any, prepare: Prepare | None, config: Mapping[str, Any], **more: Any) -> Any:
