@@ -60,7 +60,7 @@ var (
 	typeChoices  = reflect.TypeFor[Choices]()
 )
 
-// settingsOf reads the tags of a struct: json (the name), doc, default, min, max, choices, pattern, advanced. A field is
+// settingsOf reads the tags of a struct: json (the name), doc, default, min, max, choices, advanced. A field is
 // required unless it has a default, is a pointer, or says `omitempty` or `omitzero`.
 func settingsOf(kind reflect.Type) *settings {
 	made := &settings{kind: kind}
@@ -378,9 +378,6 @@ func (s *setting) bounds(target reflect.Value, given json.RawMessage, pointer st
 			Code: "config.choice", Message: fmt.Sprintf("`%s` cannot be %s", s.name, given), Kind: "config", Pointer: pointer,
 			Cause: "it is one of " + listed, Fix: "write one of " + listed,
 		})
-	}
-	if form, ok := pattern(s.tag); ok && target.Kind() == reflect.String && !form.MatchString(target.String()) {
-		fail("config.bound", "of the form "+s.tag.Get("pattern"))
 	}
 }
 

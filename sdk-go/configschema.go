@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -93,12 +92,6 @@ func typeSchema(kind reflect.Type, tag reflect.StructTag) (map[string]any, error
 		told["type"] = "number"
 	case reflect.String:
 		told["type"], low, high = "string", "minLength", "maxLength"
-		if form := tag.Get("pattern"); form != "" {
-			if _, err := regexp.Compile(form); err != nil {
-				return nil, err
-			}
-			told["pattern"] = form
-		}
 	case reflect.Slice:
 		items, err := typeSchema(bare(kind.Elem()), "")
 		if err != nil {
@@ -152,15 +145,6 @@ func choicesOf(kind reflect.Type, tag reflect.StructTag) []string {
 	return nil
 }
 
-func pattern(tag reflect.StructTag) (*regexp.Regexp, bool) {
-	text, ok := tag.Lookup("pattern")
-	if !ok {
-		return nil, false
-	}
-	form, err := regexp.Compile(text)
-	return form, err == nil
-}
-
 // number is a bound, as it stands in a tag; NaN: it is none.
 func number(text string, kind reflect.Type) float64 {
 	switch kind {
@@ -181,16 +165,21 @@ func number(text string, kind reflect.Type) float64 {
 }
 
 var (
-	spanParts = regexp.MustCompile(`^(?:\d+(?:\.\d+)?(?:us|ms|s|m|min|h|d|w))+$`)
-	spanPart  = regexp.MustCompile(`(\d+(?:\.\d+)?)([a-z]+)`)
-	spans     = map[string]time.Duration{
+	spans = map[string]time.Duration{
 		"us": time.Microsecond, "ms": time.Millisecond, "s": time.Second, "m": time.Minute, "min": time.Minute,
 		"h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour,
 	}
-	sizeForm = regexp.MustCompile(`^\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*$`)
-	errSpan  = errors.New("expected a duration such as 500ms, 1s, 2m or 1h")
-	errSize  = errors.New("expected a size such as 16MiB, 1MB or 4096")
+	errSpan = errors.New("expected a duration such as 500ms, 1s, 2m or 1h")
+	errSize = errors.New("expected a size such as 16MiB, 1MB or 4096")
 )
+
+// measured cuts a number and the letters behind it off a text; ok is false where there is none.
+func measured(text string) (n float64, unit, rest string, ok bool) {
+	digits := len(text) - len(strings.TrimLeft(text, "0123456789."))
+	n, err := strconv.ParseFloat(text[:digits], 64)
+	rest = strings.TrimLeft(text[digits:], "abcdefghijklmnopqrstuvwxyz")
+	return n, text[digits : len(text)-len(rest)], rest, err == nil
+}
 
 // parseSpan reads a duration: 500ms, 1h30m, or a number of seconds.
 func parseSpan(given json.RawMessage, text string) (time.Duration, error) {
@@ -204,17 +193,14 @@ func parseSpan(given json.RawMessage, text string) (time.Duration, error) {
 		}
 		return time.Duration(seconds * float64(time.Second)), nil
 	}
-	if !spanParts.MatchString(text) {
-		return 0, errSpan
-	}
 	total := 0.0
-	for _, part := range spanPart.FindAllStringSubmatch(text, -1) {
-		n, err := strconv.ParseFloat(part[1], 64)
-		unit, known := spans[part[2]]
-		if err != nil || !known {
+	for text != "" {
+		n, unit, rest, ok := measured(text)
+		per, known := spans[unit]
+		if !ok || !known {
 			return 0, errSpan
 		}
-		total += n * float64(unit)
+		total, text = total+n*float64(per), rest
 	}
 	if total > math.MaxInt64 {
 		return 0, errSpan
@@ -227,18 +213,14 @@ func parseSize(given json.RawMessage, text string) (int64, error) {
 	if text == "" {
 		text = string(given)
 	}
-	found := sizeForm.FindStringSubmatch(text)
-	if found == nil {
-		return 0, errSize
-	}
-	n, err := strconv.ParseFloat(found[1], 64)
-	unit := strings.TrimSuffix(strings.ToLower(found[2]), "b")
+	n, unit, rest, ok := measured(strings.ToLower(strings.ReplaceAll(text, " ", "")))
+	unit = strings.TrimSuffix(unit, "b")
 	base := 1000.0
 	if binary, ok := strings.CutSuffix(unit, "i"); ok {
 		unit, base = binary, 1024
 	}
 	power := slices.Index([]string{"", "k", "m", "g", "t"}, unit)
-	if err != nil || power < 0 {
+	if !ok || rest != "" || power < 0 {
 		return 0, errSize
 	}
 	size := n * math.Pow(base, float64(power))

@@ -33,7 +33,7 @@ var (
 )
 
 // codecOf makes the codec of a Go type; tag is that of the struct's field.
-func codecOf(kind reflect.Type, tag reflect.StructTag) (codec, error) {
+func codecOf(kind reflect.Type, tag reflect.StructTag, above []reflect.Type) (codec, error) {
 	switch kind {
 	case typeTime:
 		return parsed(types.Type{Kind: types.Timestamp, Unit: types.Micro, Zone: "UTC"}, parseTime, AppendTime), nil
@@ -82,20 +82,18 @@ func codecOf(kind reflect.Type, tag reflect.StructTag) (codec, error) {
 	case reflect.String:
 		return scalar(types.String, (*Scanner).String, AppendString), nil
 	case reflect.Pointer:
-		return pointer(kind, tag)
+		return pointer(kind, tag, above)
 	case reflect.Slice:
 		if kind.Elem().Kind() == reflect.Uint8 {
-			read := func(s *Scanner) []byte { return convert(s, parseBytes) }
-			made := scalar(types.Binary, read, AppendBytes)
-			return made, nil
+			return content(), nil
 		}
-		return list(kind, tag)
+		return list(kind, tag, above)
 	case reflect.Array:
-		return array(kind, tag)
+		return array(kind, tag, above)
 	case reflect.Map:
-		return mapping(kind, tag)
+		return mapping(kind, tag, above)
 	case reflect.Struct:
-		return structure(kind)
+		return structure(kind, above)
 	}
 	return codec{}, fmt.Errorf("%s is not the type of a column", kind)
 }
@@ -106,6 +104,23 @@ func scalar[T any](kind types.Kind, read func(*Scanner) T, write func([]byte, T)
 		read:  func(s *Scanner, at unsafe.Pointer) { *(*T)(at) = read(s) },
 		write: func(dst []byte, at unsafe.Pointer, _ *types.Type) []byte { return write(dst, *(*T)(at)) },
 	}
+}
+
+// content is bytes: nil is null.
+func content() codec {
+	made := scalar(types.Binary, func(s *Scanner) []byte {
+		if s.Null() {
+			return nil
+		}
+		return convert(s, parseBytes)
+	}, func(dst, value []byte) []byte {
+		if value == nil {
+			return append(dst, "null"...)
+		}
+		return AppendBytes(dst, value)
+	})
+	made.nullable = true
+	return made
 }
 
 func integer[T int | int8 | int16 | int32 | int64](kind types.Kind) codec {
@@ -176,8 +191,8 @@ func decimal(tag reflect.StructTag) (codec, error) {
 	return made, nil
 }
 
-func pointer(kind reflect.Type, tag reflect.StructTag) (codec, error) {
-	inner, err := codecOf(kind.Elem(), tag)
+func pointer(kind reflect.Type, tag reflect.StructTag, above []reflect.Type) (codec, error) {
+	inner, err := codecOf(kind.Elem(), tag, above)
 	if err != nil || inner.nullable {
 		return codec{}, orElse(err, fmt.Errorf("%s is not the type of a column", kind))
 	}
@@ -221,9 +236,9 @@ func (c codec) item(s *Scanner, at unsafe.Pointer, where string) {
 	c.read(s, at)
 }
 
-func list(kind reflect.Type, tag reflect.StructTag) (codec, error) {
+func list(kind reflect.Type, tag reflect.StructTag, above []reflect.Type) (codec, error) {
 	elem := kind.Elem()
-	inner, err := codecOf(elem, tag)
+	inner, err := codecOf(elem, tag, above)
 	if err != nil {
 		return codec{}, err
 	}
@@ -271,9 +286,9 @@ type slice struct {
 	cap  int
 }
 
-func array(kind reflect.Type, tag reflect.StructTag) (codec, error) {
+func array(kind reflect.Type, tag reflect.StructTag, above []reflect.Type) (codec, error) {
 	elem := kind.Elem()
-	inner, err := codecOf(elem, tag)
+	inner, err := codecOf(elem, tag, above)
 	if err != nil {
 		return codec{}, err
 	}
@@ -308,9 +323,9 @@ func array(kind reflect.Type, tag reflect.StructTag) (codec, error) {
 	}, nil
 }
 
-func mapping(kind reflect.Type, tag reflect.StructTag) (codec, error) {
-	key, err := codecOf(kind.Key(), "")
-	value, err2 := codecOf(kind.Elem(), tag)
+func mapping(kind reflect.Type, tag reflect.StructTag, above []reflect.Type) (codec, error) {
+	key, err := codecOf(kind.Key(), "", above)
+	value, err2 := codecOf(kind.Elem(), tag, above)
 	if err != nil || err2 != nil {
 		return codec{}, orElse(err, err2)
 	}
@@ -358,8 +373,8 @@ func mapping(kind reflect.Type, tag reflect.StructTag) (codec, error) {
 	}, nil
 }
 
-func structure(kind reflect.Type) (codec, error) {
-	plan, err := PlanOf(kind)
+func structure(kind reflect.Type, above []reflect.Type) (codec, error) {
+	plan, err := planOf(kind, above)
 	if err != nil {
 		return codec{}, err
 	}

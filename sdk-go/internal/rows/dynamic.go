@@ -249,7 +249,7 @@ func appendReflected(dst []byte, value reflect.Value, kind types.Type) ([]byte, 
 		}
 		return AppendValue(dst, value.Elem().Interface(), kind)
 	}
-	made, err := codecOf(value.Type(), "")
+	made, err := codecOf(value.Type(), "", nil)
 	if err != nil {
 		return dst, fmt.Errorf("a value of the type %s has no form in a row: %w", value.Type(), err)
 	}

@@ -14,13 +14,13 @@ type Bad struct {
 	Column string
 }
 
-// ReadJSON reads the rows of a batch into memory that make gives for each; it is zero at first.
-func (p *Plan) ReadJSON(text string, make func() unsafe.Pointer) (bad []Bad, err error) {
+// ReadJSON reads the rows of a batch into memory that place gives for each; it is zero at first.
+func (p *Plan) ReadJSON(text string, place func() unsafe.Pointer) (bad []Bad, err error) {
 	s := Scanner{Text: text}
 	row := 0
 	guess := guesses{}
 	s.Items(func() {
-		if column := p.readRow(&s, make(), &guess); column != "" {
+		if column := p.readRow(&s, place(), &guess); column != "" {
 			bad = append(bad, Bad{row, column})
 		}
 		row++
@@ -105,9 +105,9 @@ func (p *Plan) name(s *Scanner, guess *guesses, slot int) int {
 }
 
 // ReadCells reads the rows of a batch that was cut apart, those with an embedded Row.
-func (p *Plan) ReadCells(cells *JSON, make func() unsafe.Pointer) (bad []Bad, err error) {
+func (p *Plan) ReadCells(cells *JSON, place func() unsafe.Pointer) (bad []Bad, err error) {
 	for row := range cells.rows {
-		at := make()
+		at := place()
 		*(*Row)(unsafe.Add(at, p.Rest)) = RowOf(cells, row)
 		void := ""
 		for i := range p.Fields {

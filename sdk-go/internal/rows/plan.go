@@ -44,17 +44,25 @@ func PlanOf(kind reflect.Type) (*Plan, error) {
 	if known, ok := plans.Load(kind); ok {
 		return known.(*Plan), nil
 	}
+	return planOf(kind, nil)
+}
+
+// planOf is PlanOf, inside of the structs above.
+func planOf(kind reflect.Type, above []reflect.Type) (*Plan, error) {
+	if slices.Contains(above, kind) {
+		return nil, fmt.Errorf("%s holds itself: a column cannot", kind)
+	}
 	plan := &Plan{Type: kind, Rest: -1, byName: map[string]int{}}
 	if kind == typeRow {
 		plan.Rest = 0
-	} else if err := plan.fill(); err != nil {
+	} else if err := plan.fill(append(above, kind)); err != nil {
 		return nil, err
 	}
 	known, _ := plans.LoadOrStore(kind, plan)
 	return known.(*Plan), nil
 }
 
-func (p *Plan) fill() error {
+func (p *Plan) fill(above []reflect.Type) error {
 	if p.Type.Kind() != reflect.Struct {
 		return fmt.Errorf("%s is not a struct: rows are structs, or dataflare.Row", p.Type)
 	}
@@ -76,7 +84,7 @@ func (p *Plan) fill() error {
 		if name == "" {
 			name = SnakeCase(field.Name)
 		}
-		made, err := codecOf(field.Type, field.Tag)
+		made, err := codecOf(field.Type, field.Tag, above)
 		if err != nil {
 			return fmt.Errorf("%s.%s: %w", p.Type, field.Name, err)
 		}
