@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"dataflare.dev/sdk-go/internal/encoding"
 	"dataflare.dev/sdk-go/internal/rows"
 )
 
@@ -71,30 +72,32 @@ func readRows[T any](b Batch) ([]T, []rows.Bad, error) {
 		return same, nil, nil
 	}
 	plan := planFor[T]()
-	made := make([]T, 0, b.most())
-	place := func() unsafe.Pointer {
-		made = append(made, *new(T))
-		return unsafe.Pointer(&made[len(made)-1])
+	var made []T
+	var bad []rows.Bad
+	var err error
+	if cells := b.columns(); cells != nil {
+		made = make([]T, cells.Len())
+		at := func(i int) unsafe.Pointer { return unsafe.Pointer(&made[i]) }
+		bad, err = encoding.Arrow.Read(cells, encoding.Structs{Plan: plan, Len: len(made), At: at})
+	} else {
+		made = make([]T, 0, b.most())
+		bad, err = b.read(plan, func() unsafe.Pointer {
+			made = append(made, *new(T))
+			return unsafe.Pointer(&made[len(made)-1])
+		})
 	}
-	bad, err := b.read(plan, place)
 	if err != nil {
 		return nil, nil, &Problem{Code: "guest.batch", Message: "the rows of a batch cannot be read", Cause: err.Error(), Kind: "fatal"}
 	}
 	return made, bad, nil
 }
 
+// read fills structs: those of the batch's rows.
 func (b *batch) read(plan *rows.Plan, place func() unsafe.Pointer) ([]rows.Bad, error) {
-	if b.plan != nil {
-		text, err := b.appendJSON(nil, b.schema)
-		if err != nil {
-			return nil, err
-		}
-		b = &batch{text: string(text), schema: b.plan.Schema()}
-	}
 	if plan.Rest < 0 && b.text != "" {
 		return plan.ReadJSON(b.text, place)
 	}
-	cells, err := b.cut()
+	cells, err := b.Cells()
 	if err != nil {
 		return nil, err
 	}
@@ -112,45 +115,51 @@ func (b *batch) most() int {
 	return strings.Count(b.text, "{")
 }
 
-// cut is the batch cut into cells.
-func (b *batch) cut() (rows.Cells, error) {
-	if b.cells == nil {
-		cells, err := rows.ParseJSON(b.text, b.schema)
+// Cells is the batch by rows and columns, whatever it holds: for packages of this module.
+func (b Batch) Cells() (rows.Cells, error) {
+	if b.batch == nil {
+		return nil, nil
+	}
+	return b.batch.Cells()
+}
+
+func (b *batch) Cells() (rows.Cells, error) {
+	if b.cells != nil {
+		return b.cells, nil
+	}
+	text, schema := b.text, b.schema
+	if b.plan != nil {
+		schema = b.plan.Schema()
+		made, err := b.appendJSON(nil, schema)
 		if err != nil {
 			return nil, err
 		}
-		b.cells = cells
+		text = string(made)
 	}
-	return b.cells, nil
-}
-
-// anyCells is the batch cut into cells, whatever it holds.
-func (b *batch) anyCells() (rows.Cells, error) {
-	if b.plan == nil {
-		return b.cut()
-	}
-	schema := b.plan.Schema()
-	text, err := b.appendJSON(nil, schema)
+	cells, err := rows.ParseJSON(text, schema)
 	if err != nil {
 		return nil, err
 	}
-	return rows.ParseJSON(string(text), schema)
+	b.cells = cells
+	return cells, nil
 }
+
+// BatchOf is a batch of cells: for packages of this module.
+func BatchOf(cells rows.Cells) Batch { return Batch{&batch{cells: cells, schema: cells.Schema()}} }
 
 // Len is the number of rows.
 func (b Batch) Len() int {
 	if b.batch == nil {
 		return 0
 	}
-	if b.plan == nil && b.cells == nil {
-		if _, err := b.cut(); err != nil {
-			return 0
-		}
+	if b.plan != nil {
+		return b.len
 	}
-	if b.cells != nil {
-		return b.cells.Len()
+	cells, err := b.Cells()
+	if err != nil {
+		return 0
 	}
-	return b.len
+	return cells.Len()
 }
 
 // Schema is the columns of the batch.
@@ -253,21 +262,35 @@ func (r *refusals) tell(parts *[][]byte) []rejectWords {
 	return told
 }
 
+// columns is the cells of a batch that came by column; nil: it did not.
+func (b *batch) columns() rows.Cells {
+	if _, byRow := b.cells.(*rows.JSON); byRow || b.cells == nil {
+		return nil
+	}
+	return b.cells
+}
+
 // appendJSON adds the batch as JSON rows, by the schema that was planned.
 func (b *batch) appendJSON(dst []byte, schema Schema) ([]byte, error) {
+	plan, count, at := b.plan, b.len, b.at
 	switch {
-	case b == nil:
+	case plan == nil && b.columns() != nil:
+		given := make([]Row, b.cells.Len())
+		for i := range given {
+			given[i] = rows.RowOf(b.cells, i)
+		}
+		plan, count = planFor[Row](), len(given)
+		at = func(i int) unsafe.Pointer { return unsafe.Pointer(&given[i]) }
+	case plan == nil && b.text == "":
 		return append(dst, "[]"...), nil
-	case b.plan == nil && b.text != "":
+	case plan == nil:
 		return append(dst, b.text...), nil
-	case b.plan == nil:
-		return append(dst, "[]"...), nil
 	}
 	i := -1
-	return b.plan.AppendJSON(dst, schema, func() unsafe.Pointer {
-		if i++; i >= b.len {
+	return plan.AppendJSON(dst, schema, func() unsafe.Pointer {
+		if i++; i >= count {
 			return nil
 		}
-		return b.at(i)
+		return at(i)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 )
 
@@ -136,7 +137,7 @@ func (g *Guest) open(given *request) (answer, error) {
 	if given.Encoding == "" {
 		given.Encoding = encodings()[0]
 	}
-	if !speaks(given.Encoding) {
+	if !slices.Contains(encodings(), given.Encoding) {
 		return answer{}, &Problem{
 			Code: "guest.encoding", Message: "`" + given.Encoding + "` is not an encoding here", Kind: "config",
 			Fix: strings.Join(encodings(), " or "),

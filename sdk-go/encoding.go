@@ -3,12 +3,22 @@ package dataflare
 import (
 	"errors"
 
+	"dataflare.dev/sdk-go/internal/encoding"
 	"dataflare.dev/sdk-go/internal/rows"
 )
 
-func encodings() []string { return []string{"json"} }
+const (
+	byRow    = "json"
+	byColumn = "arrow"
+)
 
-func speaks(encoding string) bool { return encoding == "json" }
+// encodings are those that this plugin has, the one that it would rather have first.
+func encodings() []string {
+	if encoding.Arrow != nil {
+		return []string{byColumn, byRow}
+	}
+	return []string{byRow}
+}
 
 // decode is the batch of a request.
 func (i *instance) decode(given *request, schema Schema) (Batch, error) {
@@ -16,9 +26,16 @@ func (i *instance) decode(given *request, schema Schema) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
+	made := &batch{name: given.Stream, schema: schema, given: true}
+	if i.encoding == byColumn {
+		if made.cells, err = encoding.Arrow.Decode(part); err != nil {
+			return Batch{}, &Problem{Code: "guest.batch", Message: "a part is not an Arrow stream", Cause: err.Error(), Kind: "fatal"}
+		}
+		made.schema = made.cells.Schema()
+		return Batch{made}, nil
+	}
 	// One copy for the whole batch: its texts share it, and the host writes the next frame over the part itself.
-	made := &batch{name: given.Stream, text: string(part), schema: schema, given: true}
-	if !looksLikeRows(made.text) {
+	if made.text = string(part); !looksLikeRows(made.text) {
 		return Batch{}, problem("fatal", "guest.batch", "a part is not an array of JSON objects")
 	}
 	return Batch{made}, nil
@@ -36,7 +53,7 @@ func (i *instance) decodeKeys(given *request) (Batch, error) {
 
 // encode is a batch as one part, its rows by the schema that was planned.
 func (i *instance) encode(made Batch, schema Schema) ([]byte, error) {
-	part, err := made.appendJSON(nil, schema)
+	part, err := made.append(nil, i.encoding, schema)
 	if unplanned, ok := errors.AsType[*rows.Unplanned](err); ok {
 		return nil, &Problem{
 			Code: "step.unknown_column", Message: unplanned.Error(), Kind: "config",
@@ -44,4 +61,20 @@ func (i *instance) encode(made Batch, schema Schema) ([]byte, error) {
 		}
 	}
 	return part, err
+}
+
+func (b *batch) append(dst []byte, how string, schema Schema) ([]byte, error) {
+	switch {
+	case how == byRow:
+		return b.appendJSON(dst, schema)
+	case b == nil:
+		return encoding.Arrow.AppendStructs(dst, encoding.Structs{Plan: planFor[Row]()}, schema)
+	case b.plan != nil:
+		return encoding.Arrow.AppendStructs(dst, encoding.Structs{Plan: b.plan, Len: b.len, At: b.at}, schema)
+	}
+	cells, err := b.Cells()
+	if err != nil {
+		return dst, err
+	}
+	return encoding.Arrow.AppendCells(dst, cells, schema)
 }

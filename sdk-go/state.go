@@ -100,7 +100,7 @@ func (s *surroundings) keys(batch Batch) ([][]byte, error) {
 	if batch.batch == nil {
 		return nil, nil
 	}
-	cells, err := batch.anyCells()
+	cells, err := batch.Cells()
 	if err != nil {
 		return nil, err
 	}

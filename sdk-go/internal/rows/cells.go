@@ -119,7 +119,7 @@ func (c *JSON) Value(row int, column string) (any, bool) {
 		known.Type = types.Of(types.Other)
 	}
 	s := Scanner{Text: raw}
-	value := readValue(&s, known.Type.Plain())
+	value := ReadValue(&s, known.Type.Plain())
 	if s.Err != nil {
 		return nil, false
 	}

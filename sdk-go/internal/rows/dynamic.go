@@ -13,9 +13,9 @@ import (
 // Pair is an entry of a map.
 type Pair struct{ Key, Value any }
 
-// readValue reads a value by its type: int64, uint64, float64, bool, string, []byte, Date, TimeOfDay, time.Time,
+// ReadValue reads a value by its type: int64, uint64, float64, bool, string, []byte, Date, TimeOfDay, time.Time,
 // time.Duration, Decimal, []any, map[string]any, []Pair, nil.
-func readValue(s *Scanner, kind types.Type) any {
+func ReadValue(s *Scanner, kind types.Type) any {
 	if s.Null() {
 		return nil
 	}
@@ -44,7 +44,7 @@ func readValue(s *Scanner, kind types.Type) any {
 		return convert(s, parseDuration)
 	case k.IsList():
 		items := []any{}
-		s.Items(func() { items = append(items, readValue(s, kind.Columns[0].Type.Plain())) })
+		s.Items(func() { items = append(items, ReadValue(s, kind.Columns[0].Type.Plain())) })
 		return items
 	case k == types.Struct:
 		inner := types.Schema{Columns: kind.Columns}
@@ -54,16 +54,16 @@ func readValue(s *Scanner, kind types.Type) any {
 			if !ok {
 				column.Type = types.Of(types.Other)
 			}
-			made[name] = readValue(s, column.Type.Plain())
+			made[name] = ReadValue(s, column.Type.Plain())
 		})
 		return made
 	case k == types.Map:
 		pairs := []Pair{}
 		s.Items(func() {
 			s.Expect('[')
-			key := readValue(s, kind.Columns[0].Type.Plain())
+			key := ReadValue(s, kind.Columns[0].Type.Plain())
 			s.Expect(',')
-			pairs = append(pairs, Pair{key, readValue(s, kind.Columns[1].Type.Plain())})
+			pairs = append(pairs, Pair{key, ReadValue(s, kind.Columns[1].Type.Plain())})
 			s.Expect(']')
 		})
 		return pairs
@@ -259,4 +259,24 @@ func appendReflected(dst []byte, value reflect.Value, kind types.Type) ([]byte, 
 		made.kind = kind
 	}
 	return made.write(dst, at.UnsafePointer(), &made.kind), nil
+}
+
+// Plain is a value of a program's own type as Get gives it: its JSON, read by the type of a column.
+func Plain(value any, kind types.Type) (any, error) {
+	text, err := AppendValue(nil, value, kind)
+	if err != nil {
+		return nil, err
+	}
+	s := Scanner{Text: string(text)}
+	plain := ReadValue(&s, kind)
+	return plain, s.Err
+}
+
+// TypeOfValue is the type of a column for a value that Row.Set takes; ok is false for those that tell none.
+func TypeOfValue(value any) (types.Type, bool) {
+	if value == nil {
+		return types.Of(types.Null), false
+	}
+	made, err := codecOf(reflect.TypeOf(value), "", nil)
+	return made.kind, err == nil
 }

@@ -140,9 +140,9 @@ func (p *Plan) AppendJSON(dst []byte, schema types.Schema, next func() unsafe.Po
 	kinds := make([]*types.Type, len(p.Fields))
 	for i := range p.Fields {
 		kinds[i] = &p.Fields[i].Column.Type
-		if at := schema.Index(p.Fields[i].Column.Name); at >= 0 && keeps(*kinds[i], schema.Columns[at].Type.Plain()) {
-			plain := schema.Columns[at].Type.Plain()
-			kinds[i] = &plain
+		if column, ok := schema.Column(p.Fields[i].Column.Name); ok {
+			kind := p.Kind(i, column.Type)
+			kinds[i] = &kind
 		}
 	}
 	known := &memo{}

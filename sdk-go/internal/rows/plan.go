@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+	"unsafe"
 
 	"dataflare.dev/sdk-go/internal/types"
 )
@@ -34,6 +35,31 @@ func (f *Field) lead(first bool) string {
 		return f.first
 	}
 	return f.next
+}
+
+// Nullable tells whether the field can take a null.
+func (f *Field) Nullable() bool { return f.nullable }
+
+// ReadJSON reads a value from its JSON.
+func (f *Field) ReadJSON(text string, at unsafe.Pointer) error {
+	s := Scanner{Text: text}
+	f.read(&s, at)
+	return s.Err
+}
+
+// AppendJSON adds a value as JSON, by the type of its column.
+func (f *Field) AppendJSON(dst []byte, at unsafe.Pointer, kind *types.Type) []byte {
+	return f.write(dst, at, kind)
+}
+
+// Kind is the type that a field's column has in an output: its own, or that of the output where the two only differ in
+// a unit, a zone, digits.
+func (p *Plan) Kind(field int, output types.Type) types.Type {
+	own := p.Fields[field].Column.Type
+	if plain := output.Plain(); keeps(own, plain) {
+		return plain
+	}
+	return own
 }
 
 var typeRow = reflect.TypeFor[Row]()

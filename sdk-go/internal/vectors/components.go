@@ -30,6 +30,7 @@ func init() {
 		dataflare.Takes[N](), dataflare.Outputs("odd"))
 	dataflare.Processor("totals", "A running total of `n` for each key.", totals,
 		dataflare.By("key"), total, dataflare.Adds[Total]())
+	dataflare.Processor("echo", "Gives back every value as the program sees it.", echo)
 	dataflare.Operator("counter", "Numbers the rows; what it has counted is its snapshot.", openCounter,
 		dataflare.Gives[Counted]())
 	dataflare.Sink("shelf", "Keeps numbers: staged by epoch, on the shelf once committed.", dataflare.Staged, openShelf,
@@ -139,6 +140,20 @@ func parity(_ dataflare.Context, _ none, batch dataflare.Batch) (dataflare.Batch
 		}
 	}
 	return dataflare.Outs(dataflare.Rows(even...), dataflare.Rows(odd...).To("odd")), nil
+}
+
+func echo(_ dataflare.Context, _ none, batch dataflare.Batch) (dataflare.Batch, error) {
+	rows, err := dataflare.RowsOf[dataflare.Row](batch)
+	if err != nil {
+		return dataflare.Batch{}, err
+	}
+	made := make([]dataflare.Row, len(rows))
+	for i, row := range rows {
+		for _, name := range row.Columns() {
+			made[i].Set(name, row.Get(name))
+		}
+	}
+	return dataflare.Rows(made...), nil
 }
 
 // Key is the configuration of `totals`.

@@ -3,6 +3,7 @@ package main
 
 import (
 	"dataflare.dev/sdk-go"
+	_ "dataflare.dev/sdk-go/arrow"
 	_ "dataflare.dev/sdk-go/internal/vectors"
 )
 
