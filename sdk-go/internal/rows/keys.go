@@ -16,7 +16,9 @@ func Keys(cells Cells, columns []string) ([][]byte, error) {
 	kinds := make([]types.Type, len(columns))
 	for i, name := range columns {
 		column, ok := schema.Column(name)
-		if !ok {
+		if !ok && schema.Open {
+			column.Type = types.Of(types.Other)
+		} else if !ok {
 			return nil, fmt.Errorf("there is no column `%s` to take the key from", name)
 		}
 		kinds[i] = column.Type.Plain()

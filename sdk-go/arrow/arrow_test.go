@@ -1,0 +1,191 @@
+package arrow_test
+
+import (
+	"math"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"dataflare.dev/sdk-go"
+	"dataflare.dev/sdk-go/arrow"
+	"dataflare.dev/sdk-go/internal/encoding"
+)
+
+// Everything is a row with every Go type that can be a column.
+type Everything struct {
+	B    bool
+	I8   int8
+	I16  int16
+	I32  int32
+	I64  int64
+	I    int
+	U8   uint8
+	U16  uint16
+	U32  uint32
+	U64  uint64
+	F32  float32
+	F64  float64
+	Text string
+	Raw  []byte
+	At   time.Time
+	Span time.Duration
+	Day  dataflare.Date
+	Tod  dataflare.TimeOfDay
+	Dec  dataflare.Decimal `decimal:"10,2"`
+	None *string
+	Some *int64
+	When *time.Time
+	List []int64
+	Deep [][]string
+	Two  [2]float64
+	In   Inner
+	Map  map[string]int64
+}
+
+// Inner is a struct in a row.
+type Inner struct {
+	A int64 `json:"a"`
+	B []byte
+}
+
+func everything() Everything {
+	n, at := int64(math.MaxInt64), time.Date(1969, 12, 31, 23, 59, 59, 999999000, time.UTC)
+	return Everything{
+		true, -128, -32768, math.MinInt32, math.MinInt64, 7, 255, 65535, math.MaxUint32, math.MaxUint64, 0.1, math.Inf(-1),
+		"Zürich", []byte{0, 255}, time.Date(2026, 1, 31, 12, 30, 0, 123456000, time.UTC), -time.Nanosecond, -1,
+		dataflare.TimeOfDay(86399999999999), "-1.50", nil, &n, &at, []int64{1, 1 << 60}, [][]string{{"a"}, {}, nil},
+		[2]float64{1.5, math.Inf(1)}, Inner{1, nil}, map[string]int64{"a": 1, "b": 2},
+	}
+}
+
+// crossed is a batch that has travelled as Arrow.
+func crossed(t *testing.T, batch dataflare.Batch) dataflare.Batch {
+	t.Helper()
+	record, err := arrow.Of(batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := encoding.Arrow.AppendCells(nil, record, record.Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells, err := encoding.Arrow.Decode(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dataflare.BatchOf(cells)
+}
+
+func TestAStructCrossesAsColumns(t *testing.T) {
+	given := []Everything{everything(), everything()}
+	got, err := dataflare.RowsOf[Everything](crossed(t, dataflare.Rows(given...)))
+	if err != nil || !reflect.DeepEqual(got, given) {
+		t.Errorf("%+v\nbecame %+v (%v)", given[0], got, err)
+	}
+}
+
+func TestANullIsToldUnlessItsFieldTakesNulls(t *testing.T) {
+	type loose struct{ N *int64 }
+	type strict struct{ N int64 }
+	one := int64(1)
+	batch := crossed(t, dataflare.Rows(loose{&one}, loose{nil}))
+	if _, err := dataflare.RowsOf[strict](batch); err == nil {
+		t.Error("a null was read as a number")
+	}
+	if rows, err := dataflare.RowsOf[loose](batch); err != nil || *rows[0].N != 1 || rows[1].N != nil {
+		t.Errorf("%v, %v", rows, err)
+	}
+}
+
+func TestANumberThatDoesNotFitIsRefused(t *testing.T) {
+	type wide struct{ N int64 }
+	type narrow struct{ N int8 }
+	type natural struct{ N uint64 }
+	for _, n := range []int64{128, -129, math.MaxInt64} {
+		if _, err := dataflare.RowsOf[narrow](crossed(t, dataflare.Rows(wide{n}))); err == nil {
+			t.Errorf("%d was read as int8", n)
+		}
+	}
+	if _, err := dataflare.RowsOf[natural](crossed(t, dataflare.Rows(wide{-1}))); err == nil {
+		t.Error("-1 was read as uint64")
+	}
+	if _, err := dataflare.RowsOf[wide](crossed(t, dataflare.Rows(natural{math.MaxUint64}))); err == nil {
+		t.Error("2^64-1 was read as int64")
+	}
+}
+
+func TestColumnsAreReadReplacedAndTaken(t *testing.T) {
+	type row struct {
+		N int64
+		T string
+	}
+	record, err := arrow.Of(crossed(t, dataflare.Rows(row{1, "a"}, row{2, "b"}, row{3, "c"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	column, err := record.Column("n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	numbers, err := arrow.Numbers[int64](column)
+	if err != nil || !slices.Equal(numbers, []int64{1, 2, 3}) {
+		t.Fatal(numbers, err)
+	}
+	if _, err := arrow.Numbers[float64](column); err == nil {
+		t.Error("whole numbers were read as floating ones")
+	}
+	halves := make([]float64, len(numbers))
+	for i, n := range numbers {
+		halves[i] = float64(n) / 2
+	}
+	made, err := record.With("half", arrow.ArrayOfNumbers(halves))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err = made.Without("n").Filter([]bool{true, false, true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type half struct {
+		T    string
+		Half float64
+	}
+	rows, err := dataflare.RowsOf[half](made.Batch())
+	if err != nil || !slices.Equal(rows, []half{{"a", 0.5}, {"c", 1.5}}) {
+		t.Errorf("%v, %v", rows, err)
+	}
+	if _, err := made.With("x", column); err == nil {
+		t.Error("a column of another length was taken")
+	}
+	texts, err := arrow.ArrayOf([]*string{nil, &rows[0].T})
+	if err != nil || texts.Nulls() != 1 || texts.Text(1) != "a" {
+		t.Errorf("%v, %v", texts, err)
+	}
+}
+
+func FuzzWhateverComesIsRefusedOrRead(f *testing.F) {
+	record, err := arrow.Of(dataflare.Rows(everything(), everything()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	part, err := encoding.Arrow.AppendCells(nil, record, record.Schema())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(part)
+	f.Add(part[:100])
+	f.Add([]byte{})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x10, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, part []byte) {
+		cells, err := encoding.Arrow.Decode(part)
+		if err != nil {
+			return
+		}
+		for row := range min(cells.Len(), 100) {
+			for _, name := range cells.Names(row) {
+				cells.Value(row, name)
+			}
+		}
+	})
+}
