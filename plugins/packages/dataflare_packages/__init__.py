@@ -1,0 +1,1 @@
+"""The bundle `packages`: which versions of plugins go together, and why not."""

@@ -1,0 +1,124 @@
+"""Finds a set of releases in which every demand is met (``resolvelib``), always for the whole set at once."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from resolvelib import AbstractProvider, BaseReporter
+from resolvelib.resolvers import Resolution, ResolutionImpossible, ResolutionTooDeep
+
+from dataflare_packages.releases import Choice, Release, Shelf
+
+ROUNDS = 20_000
+"""Steps after which a search is given up."""
+Roots = Mapping[str, str]
+"""What is wanted: package → range."""
+
+
+class Demand(NamedTuple):
+    """A package in a range; ``bits``: the releases within it."""
+
+    name: str
+    wanted: str
+    bits: int
+
+
+class TooDeep(Exception):
+    """The search was given up. ``names``: the packages that it went back on most often."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
+def solve(roots: Roots, shelf: Shelf) -> dict[str, Release] | None:
+    """Package → release for everything that is needed; None where there is no solution. Raises TooDeep."""
+    counting = _Counting()
+    # `Resolver.resolve` goes the ways back to the roots by recursion, which cycles of packages that were left send
+    # round for ever; so its last step is done here.
+    search: Any = Resolution(_Provider(shelf), counting)
+    demands = [Demand(name, wanted, shelf.within(name, wanted)) for name, wanted in roots.items()]
+    try:
+        pinned = search.resolve(demands, max_rounds=ROUNDS).mapping
+    except ResolutionImpossible:
+        return None
+    except ResolutionTooDeep:
+        raise TooDeep([name for name, _ in counting.rejected.most_common(5)]) from None
+    needed, pending = set(roots), list(roots)
+    while pending:
+        more = set(pinned[pending.pop()].release.requires) - needed
+        needed |= more
+        pending.extend(more)
+    return {name: pinned[name].release for name in sorted(needed)}
+
+
+class _Counting(BaseReporter):  # type: ignore[type-arg]
+    def __init__(self) -> None:
+        self.rejected: Counter[str] = Counter()
+
+    def rejecting_candidate(self, criterion: Any, candidate: Choice) -> None:
+        self.rejected[candidate.name] += 1
+
+
+class _Provider(AbstractProvider):  # type: ignore[type-arg]
+    """What resolvelib asks. Fewest candidates first; ranges are sets of bits, so that a check is one ``and``."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._dependencies: dict[tuple[str, int], list[Demand]] = {}
+
+    def identify(self, requirement_or_candidate: Demand | Choice) -> str:
+        return requirement_or_candidate.name
+
+    def get_preference(
+        self,
+        identifier: str,
+        resolutions: Mapping[str, Choice],
+        candidates: Mapping[str, Iterator[Choice]],
+        information: Mapping[str, Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> tuple[int, str]:
+        return operator.length_hint(candidates[identifier]), identifier
+
+    def narrow_requirement_selection(
+        self,
+        identifiers: Iterable[str],
+        resolutions: Mapping[str, Choice],
+        candidates: Mapping[str, Iterator[Choice]],
+        information: Mapping[str, Iterator[Any]],
+        backtrack_causes: Sequence[Any],
+    ) -> Iterable[str]:
+        if not backtrack_causes:
+            return identifiers
+        listed = list(identifiers)
+        causes = {cause.requirement.name for cause in backtrack_causes}
+        causes |= {cause.parent.name for cause in backtrack_causes if cause.parent is not None}
+        return [name for name in listed if name in causes] or listed
+
+    def find_matches(
+        self,
+        identifier: str,
+        requirements: Mapping[str, Iterator[Demand]],
+        incompatibilities: Mapping[str, Iterator[Choice]],
+    ) -> list[Choice]:
+        bits = -1
+        for demand in requirements[identifier]:
+            bits &= demand.bits
+        for choice in incompatibilities[identifier]:
+            bits &= ~choice.bit
+        return self._shelf.chosen(identifier, bits)
+
+    def is_satisfied_by(self, requirement: Demand, candidate: Choice) -> bool:
+        return bool(requirement.bits & candidate.bit)
+
+    def get_dependencies(self, candidate: Choice) -> list[Demand]:
+        key = candidate.name, candidate.bit
+        found = self._dependencies.get(key)
+        if found is None:
+            within = self._shelf.within
+            wanted = candidate.release.requires
+            found = self._dependencies[key] = [Demand(name, text, within(name, text)) for name, text in wanted.items()]
+        return found
