@@ -6,14 +6,14 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 import pytest
-from dataflare_packages.explaining import Fix, core_of, explain
-from dataflare_packages.releases import Here, Release, Shelf
-from dataflare_packages.solving import TooDeep, solve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.specifiers import SpecifierSet
 
 from dataflare import ConfigError
+from dataflare_packages.explaining import Fix, core_of, explain
+from dataflare_packages.releases import Here, Release, Shelf
+from dataflare_packages.solving import TooDeep, solve
 
 HERE = Here(api="1.4", host="1.0.0", python="3.11.7", features=frozenset({"state"}), platforms=frozenset({"linux"}))
 NAMES = ("a", "b", "c", "d")
