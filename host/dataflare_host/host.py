@@ -77,6 +77,9 @@ class HostApi(Protocol):
     def enter(self, folder: Path) -> None:
         """Use the plugin set (``plugins.toml``) of a folder of flows beside what is installed. Raises ConfigError."""
 
+    def grants(self, plugin: str) -> Mapping[str, list[dict[str, Any]]]:
+        """What a plugin may do: permission word → rules."""
+
     def limits(self, plugin: str) -> Mapping[str, Any]:
         """What the operator says of how much a plugin may use."""
 

@@ -27,8 +27,9 @@ _VERSION = 1
 class Environments:
     """The environments below a folder. Thread-safe, and many processes may share the folder."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, installer: str | None = None) -> None:
         self.folder = folder or usual_folder()
+        self._installer = installer
 
     def python(self, requirements: Sequence[str], plugin: str) -> Path:
         """The interpreter of an environment with these distributions and this host's SDK; it is made at need.
@@ -61,7 +62,8 @@ class Environments:
             venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
             told: dict[str, Any] = {"requirements": list(requirements), "installer": None}
             if missing:
-                lent, told["installer"] = install(folder, requirements, lent, plugin, self.folder / "files")
+                files = self.folder / "files"
+                lent, told["installer"] = install(folder, requirements, lent, plugin, files, self._installer)
             loan = self.folder / "linked" / _digest(lent.names())
             link_all(lent.places(), loan)
             (_packages(folder) / "dataflare-lent.pth").write_text(f"{loan}\n", "utf-8")

@@ -17,11 +17,14 @@ from dataflare_worker.lent import Lent
 _SECONDS = 1800
 
 
-def install(environment: Path, requirements: Sequence[str], lent: Lent, plugin: str, files: Path) -> tuple[Lent, str]:
+def install(
+    environment: Path, requirements: Sequence[str], lent: Lent, plugin: str, files: Path, wanted: str | None
+) -> tuple[Lent, str]:
     """Install what is not lent, and say what is in the end, and who installed it.
 
     If the requirements contradict a version that is lent, only what no index has is lent, and the rest is installed.
-    ``files`` is where equal files of several environments are kept. Raises ConfigError ``worker.environment``.
+    ``files`` is where equal files of several environments are kept, ``wanted`` the installer, where it matters.
+    Raises ConfigError ``worker.environment``.
     """
     said = ""
     for offer in (lent, lent.ours()):
@@ -31,11 +34,17 @@ def install(environment: Path, requirements: Sequence[str], lent: Lent, plugin: 
             offer.wheels(wheels)
             pins = Path(folder, "pins.txt")
             pins.write_text("".join(f"{pin}\n" for pin in offer.pins()), "utf-8")
-            installer, words = _command(environment)
-            words += ["--find-links", str(wheels), "--constraint", str(pins), *requirements]
+            installer, words = _command(environment, wanted)
+            words += ["--constraint", str(pins), *requirements]
             try:
                 done = subprocess.run(
-                    words, capture_output=True, text=True, timeout=_SECONDS, stdin=subprocess.DEVNULL, cwd=folder
+                    words,
+                    capture_output=True,
+                    text=True,
+                    timeout=_SECONDS,
+                    stdin=subprocess.DEVNULL,
+                    cwd=folder,
+                    env=_with_links(wheels),
                 )
             except subprocess.TimeoutExpired:
                 said = f"{installer} took longer than {_SECONDS} s"
@@ -53,10 +62,21 @@ def install(environment: Path, requirements: Sequence[str], lent: Lent, plugin: 
     )
 
 
-def _command(environment: Path) -> tuple[str, list[str]]:
+def _with_links(folder: Path) -> dict[str, str]:
+    """The variables of this process, and one more place where the installers look for wheels."""
+    links = {"UV_FIND_LINKS": ",", "PIP_FIND_LINKS": " "}
+    more = {name: between.join(filter(None, (os.environ.get(name), str(folder)))) for name, between in links.items()}
+    return {**os.environ, **more}
+
+
+def _command(environment: Path, wanted: str | None) -> tuple[str, list[str]]:
     """The installer and the beginning of its command."""
     python = str(environment / "bin" / "python")
-    if (uv := find_uv()) is not None:
+    uv = None if wanted == "pip" else find_uv()
+    if uv is None and wanted == "uv":
+        message = "uv is wanted for making environments, and is not there"
+        raise ConfigError.of("worker.environment", message, fix="install `uv`, or leave `installer` out")
+    if uv is not None:
         return "uv", [uv, "pip", "install", "--quiet", "--python", python]
     words = ["install", "--quiet", "--no-input", "--disable-pip-version-check", "--no-warn-script-location"]
     if importlib.util.find_spec("pip") is not None:
@@ -66,9 +86,7 @@ def _command(environment: Path) -> tuple[str, list[str]]:
 
 
 def find_uv() -> str | None:
-    """The program uv, from the package of that name or the path; ``DATAFLARE_INSTALLER=pip`` hides it."""
-    if os.environ.get("DATAFLARE_INSTALLER") == "pip":
-        return None
+    """The program uv, from the package of that name or the path."""
     if importlib.util.find_spec("uv") is not None:
         import uv
 

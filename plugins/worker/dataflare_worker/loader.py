@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.grants import allows
@@ -32,32 +31,45 @@ _SECONDS = 60.0
 class Worker(Loader):
     """Runs Python plugins in environments and processes of their own."""
 
+    installer: Literal["uv", "pip"] | None = None
+    """What installs the plugins' dependencies; left out: uv, where it is there."""
+
     def components(self, manifest: Manifest, host: HostApi) -> Iterable[type[Component]]:
         """The components that the plugin says it has: in ``components.json``, else its guest is asked."""
-        limits = Limits.of(manifest.limits)
-        granted = host.grants(manifest.id) if hasattr(host, "grants") else {}
-        start = Starts(lambda: launch_of(manifest, limits, granted))
-        guests = Guests(start)
-        atexit.register(guests.close)
+        limits = Limits.of(manifest.limits, host.limits(manifest.id))
+        guests = Guests(Starts(lambda: self._launch(manifest, limits, host)))
+        self._pools().append(guests)
         return component_classes(described(manifest, guests), guests, limits, manifest.id)
 
+    def prepare(self, manifest: Manifest, host: HostApi) -> None:
+        """Make the environment of a plugin before it is needed. Raises ConfigError ``worker.environment``."""
+        self._environments().python(needs_of(Path(manifest.file).parent).requirements, manifest.id)
 
-def launch_of(manifest: Manifest, limits: Limits, granted: Any = ()) -> Launch:
-    """How the guests of a plugin are started; its environment is made at need. Raises ConfigError."""
-    package = Path(manifest.file).parent
-    needs, environments = needs_of(package), Environments()
-    python = environments.python(needs.requirements, manifest.id)
-    folder = environments.linked(needs.links) if needs.links else needs.folder
-    names = {name for name in os.environ if allows(dict(granted), "env", name=name)} if granted else set()
-    return Launch(
-        manifest.id,
-        python,
-        targets_of(manifest),
-        [folder],
-        {name: os.environ[name] for name in sorted(names)},
-        limits.memory or _half_of_all(),
-        output_ratio=limits.output_ratio,
-    )
+    def close(self) -> None:
+        """End the guests that nobody uses."""
+        for guests in self._pools():
+            guests.close()
+
+    def _launch(self, manifest: Manifest, limits: Limits, host: HostApi) -> Launch:
+        """How the guests of a plugin are started; its environment is made at need. Raises ConfigError."""
+        needs, environments = needs_of(Path(manifest.file).parent), self._environments()
+        granted = host.grants(manifest.id)
+        return Launch(
+            plugin=manifest.id,
+            python=environments.python(needs.requirements, manifest.id),
+            targets=targets_of(manifest),
+            path=[environments.linked(needs.links) if needs.links else needs.folder],
+            environment={name: os.environ[name] for name in os.environ if allows(granted, "env", name=name)},
+            memory=limits.memory or _half_of_all(),
+            output_ratio=limits.output_ratio,
+        )
+
+    def _environments(self) -> Environments:
+        return Environments(installer=self.installer)
+
+    def _pools(self) -> list[Guests]:
+        pools: list[Guests] = vars(self).setdefault("_guests", [])
+        return pools
 
 
 def targets_of(manifest: Manifest) -> list[str]:
