@@ -12,12 +12,12 @@ from dataflare_worker.transport import ProcessTransport
 
 FIRST = 0.1
 LONGEST = 10.0
-_WELL = 60.0
+_WELL = 30.0
 """Seconds without a loss after which all is forgotten."""
 
 
 class Starts:
-    """Call it for a new guest. After the second loss in a row each takes twice as long to start. Thread-safe."""
+    """Call it for a new guest. From the second loss in a row on, each takes twice as long to start. Thread-safe."""
 
     def __init__(self, launch: Callable[[], Launch]) -> None:
         self._launch = cache(launch)
@@ -28,7 +28,7 @@ class Starts:
     def __call__(self) -> ProcessTransport:
         """A new guest."""
         time.sleep(max(0.0, self._due() - time.monotonic()))
-        return ProcessTransport(self._launch(), self._lost)
+        return ProcessTransport(self._launch(), self._ended)
 
     def _due(self) -> float:
         with self._turn:
@@ -36,8 +36,10 @@ class Starts:
                 return 0.0
             return self._last + min(FIRST * 2.0 ** min(self._losses - 2, 20), LONGEST)
 
-    def _lost(self) -> None:
+    def _ended(self, was_lost: bool) -> None:
+        """A guest was lost, or is not needed any more: then they are well."""
         with self._turn:
             now = time.monotonic()
-            self._losses = 1 if now - self._last > _WELL else self._losses + 1
+            in_a_row = was_lost and now - self._last < _WELL
+            self._losses = self._losses + 1 if in_a_row else int(was_lost)
             self._last = now

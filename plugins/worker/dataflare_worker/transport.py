@@ -32,11 +32,11 @@ class _Ended(Exception):
 
 
 class ProcessTransport:
-    """One guest in a process. One call at a time; ``close`` from any thread."""
+    """One guest in a process. One call at a time; ``close`` from any thread. ``on_end`` is told whether it was lost."""
 
-    def __init__(self, launch: Launch, on_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, launch: Launch, on_end: Callable[[bool], None] = lambda was_lost: None) -> None:
         self._launch = launch
-        self._on_lost = on_lost
+        self._on_end = on_end
         self._turn = threading.Lock()
         self._closed = False
         self._until = 0.0
@@ -92,6 +92,7 @@ class ProcessTransport:
             if not self._closed:
                 self._closed = True
                 self._process.close()
+                self._on_end(False)
         finally:
             self._turn.release()
 
@@ -144,4 +145,4 @@ class ProcessTransport:
         self._closed = True
         self._process.kill()
         self._process.close()
-        self._on_lost()
+        self._on_end(True)

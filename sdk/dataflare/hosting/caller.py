@@ -81,6 +81,9 @@ class Caller:
         }
         try:
             self._ready()
+        except GuestLost as error:
+            self._opening = None
+            raise self._judged(error, "call") from error
         except BaseException:
             self._opening = None
             raise
