@@ -344,6 +344,43 @@ def test_an_instance_with_a_snapshot_of_its_own_takes_the_epoch_with_it() -> Non
         driver.process(batch)  # type: ignore[attr-defined]
 
 
+def test_a_sink_that_dies_in_commit_loses_what_it_was_given_of_the_next_epoch() -> None:
+    made = mortals([Collected], nth("commit", 1))["sink:collected"]()
+    driver, batch = driver_for(made, Context()), Batch.of({"n": [1]})
+    assert isinstance(driver, SinkDriver)
+    driver.plan(Schema(batch.schema))
+    driver.open(Resume())
+    driver.begin(1)
+    driver.write(batch)
+    token = driver.prepare(1, False)
+    driver.begin(2)
+    driver.write(batch)
+    with pytest.raises(GuestLost) as caught:
+        driver.commit(1, [token])
+    assert caught.value.problems[0].kind == "retry"
+    driver.commit(1, [token])
+    for call in (lambda: driver.write(batch), lambda: driver.prepare(2, False)):
+        with pytest.raises(InstanceLost):
+            call()
+
+
+def test_a_sink_that_dies_in_commit_and_held_nothing_goes_on() -> None:
+    made = mortals([Collected], nth("commit", 1))["sink:collected"]()
+    driver, batch = driver_for(made, Context()), Batch.of({"n": [1]})
+    assert isinstance(driver, SinkDriver)
+    driver.plan(Schema(batch.schema))
+    driver.open(Resume())
+    driver.begin(1)
+    driver.write(batch)
+    token = driver.prepare(1, False)
+    with pytest.raises(GuestLost):
+        driver.commit(1, [token])
+    driver.commit(1, [token])
+    driver.begin(2)
+    driver.write(batch)
+    assert driver.prepare(2, True) == [{"n": 1}]
+
+
 def test_a_component_that_is_not_open_is_not_called() -> None:
     made = as_guests(COMPONENTS)["processor:times"]()
     driver = driver_for(made, Context())

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from dataflare.errors import ConfigError, Failed, InstanceLost, Reject, Retry
+from dataflare.errors import ConfigError, Failed, InstanceLost, Problem, Reject, Retry
 from dataflare.guest.encoding import Encoding, Part
 from dataflare.guest.frames import Frame
 from dataflare.guest.remote import error_of, problem_from
@@ -51,6 +51,10 @@ class Caller:
         """What ``open`` was told: a fresh instance is told the same."""
         self._answers: Answers | None = None
         self._losses = 0
+        self._holds = False
+        """Whether the instance has what is lost with it: what was called for an epoch."""
+        self._gone: Problem | None = None
+        """How an instance was lost that held something: nobody may take a fresh one for it."""
         self._turn = threading.Lock()
 
     @property
@@ -66,6 +70,7 @@ class Caller:
     def open(self, ctx: Context, resume: Resume, inputs: Mapping[str, Schema], keys: Schema | None) -> None:
         """Open an instance. Raises what the guest refuses with, GuestLost."""
         self._answers = Answers(ctx, self.encoding, keys)
+        self._holds, self._gone = False, None
         self._opening = {
             **self._words,
             "encoding": self.encoding,
@@ -93,6 +98,10 @@ class Caller:
         if self._opening is not None:
             self._opening["schemas"] = {name: schema.as_json() for name, schema in inputs.items()}
 
+    def settled(self) -> None:
+        """What was called for the epoch is safe outside of the instance."""
+        self._holds = False
+
     def close(self) -> None:
         """Close the instance, and give its guest back."""
         transport, self._transport, self._opening = self._transport, None, None
@@ -119,6 +128,8 @@ class Caller:
         often as it takes), InstanceLost where the epoch must be.
         """
         with self._turn:
+            if self._gone is not None and losing == "epoch":
+                raise InstanceLost(self._gone)
             try:
                 transport = self._ready()
                 request = Frame({"op": op, "instance": self._number, **words}, parts)
@@ -126,8 +137,11 @@ class Caller:
                 answer = self._sent(transport, request, self._answers)
             except GuestLost as error:
                 self._transport = None
+                if self._holds:
+                    self._gone = replace(error.problems[0], kind="retry")
                 raise self._judged(error, losing) from error
             self._losses = 0
+            self._holds |= losing == "epoch"
         if "error" in answer.header:
             raise raised(answer)
         return answer

@@ -39,7 +39,11 @@ def _write(self: Any, batch: Batch, ctx: Context) -> None:
 
 
 def _prepare(self: Any, epoch: int, last: bool) -> Json:
-    return remote(self).caller.ask("prepare", losing="epoch", epoch=epoch, last=last).header.get("token")
+    caller = remote(self).caller
+    token = caller.ask("prepare", losing="epoch", epoch=epoch, last=last).header.get("token")
+    if "snapshot" not in type(self).__dataflare_guest__:
+        caller.settled()
+    return token
 
 
 def _commit(self: Any, epoch: int, tokens: list[Json]) -> None:
