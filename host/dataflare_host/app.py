@@ -200,13 +200,19 @@ class Host:
         given: dict[str, Any] | None = filled(self.defaults().get(word))
         return given
 
-    def grants(self, plugin: str) -> dict[str, list[dict[str, Any]]]:
-        """What a plugin may do: what its manifest asks for, as far as its set grants and the host's ceiling allows."""
+    def grants(self, plugin: str, step: Grants | None = None) -> dict[str, list[dict[str, Any]]]:
+        """What a plugin may do: what its manifest asks for, as far as its set grants and the host's ceiling allows.
+
+        ``step`` is what a flow says of one step: it narrows the words that it names, and says what a manifest cannot. A
+        bare file has no manifest and may do what the flow grants its step.
+        """
         from dataflare.grants import effective
 
         manifest, member = self.table().plugins.get(plugin), self._set.plugins.get(plugin)
+        asked: Grants = manifest.permissions if manifest else {word: [{}] for word in step or {}}
         granted = None if member is None else member.grants
-        return effective(manifest.permissions if manifest else {}, granted, self._ceiling)
+        own: Grants = {**{word: [{}] for word in asked}, **(step or {})}
+        return effective(asked, granted, own, self._ceiling)
 
     def limits(self, plugin: str) -> Mapping[str, Any]:
         """What the operator says of how much a plugin may use; a loader bounds its manifest's limits by it."""

@@ -169,10 +169,14 @@ class _Reader:
         return found
 
     def permissions(self) -> dict[str, tuple[dict[str, Json], ...]]:
+        from dataflare.grants import mistakes
+
         found: dict[str, tuple[dict[str, Json], ...]] = {}
         for word, rules in self.table("permissions").items():
-            if not isinstance(rules, list) or not all(isinstance(rule, dict) for rule in rules):
-                self.refuse("manifest_type", f"/permissions/{word}", f"`{word}` must be a list of tables")
+            wrong = list(mistakes(rules))
+            for pointer, message in wrong:
+                self.refuse("manifest_type", f"/permissions/{word}{pointer}", f"`{word}`: {message}")
+            if wrong:
                 continue
             for index, rule in enumerate(rules):
                 self.text(rule, "reason", f"/permissions/{word}/{index}", needed=True)

@@ -97,12 +97,24 @@ def read_set(folder: Path) -> PluginSet:
         elif told.get("isolation", "") not in ("", *ISOLATIONS):
             message = f"the isolation cannot be `{told['isolation']}`"
             problems.append(Problem("set.isolation", message, pointer=pointer, fix="worker or inline"))
+        elif wrong := _wrong_grants(told.get("grants", {})):
+            problems.append(Problem("set.grants", wrong[1], pointer=f"{pointer}/grants{wrong[0]}"))
         else:
             members[id] = Member(**{**told, "id": id, "folder": folder / told["folder"]})
     loaders = {name: dict(told) for name, told in _table(given, "loaders", problems).items()}
     if problems:
         raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
     return PluginSet(members, loaders)
+
+
+def _wrong_grants(grants: Any) -> tuple[str, str] | None:
+    """The first mistake in an operator's grants: pointer, message."""
+    from dataflare.grants import mistakes
+
+    if not isinstance(grants, Mapping):
+        return "", "`grants` is a table of lists"
+    found = ((f"/{word}{at}", f"`{word}`: {told}") for word, rules in grants.items() for at, told in mistakes(rules))
+    return next(found, None)
 
 
 def stamp_of(folder: Path) -> tuple[int, int] | None:

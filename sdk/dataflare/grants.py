@@ -14,7 +14,7 @@ from __future__ import annotations
 import ipaddress
 import posixpath
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -74,11 +74,29 @@ def matching(grants: Grants, word: str, **wanted: str | int) -> list[Rule]:
     ]
 
 
+def mistakes(rules: Any) -> Iterator[tuple[str, str]]:
+    """What is wrong with the rules of one word, wherever they are written: a pointer into them, and a message."""
+    if not isinstance(rules, list) or not all(isinstance(rule, Mapping) for rule in rules):
+        yield "", "rules are a list of tables"
+        return
+    for index, rule in enumerate(rules):
+        for key, value in rule.items():
+            if key in (*_LISTS, "networks", "peers", "scopes") and not isinstance(value, list):
+                yield f"/{index}/{key}", f"`{key}` must be a list"
+            elif key in ("networks", "peers"):
+                try:
+                    networks_of(value)
+                except ConfigError as error:
+                    yield f"/{index}/{key}", error.problems[0].message
+            elif key in (*_PATTERNS, "path", "address", "inject") and not isinstance(value, str):
+                yield f"/{index}/{key}", f"`{key}` must be text"
+
+
 def networks_of(given: Iterable[str]) -> list[Network]:
     """Networks that a rule names. Raises ConfigError ``permission.networks``."""
     try:
         return [ipaddress.ip_network(each, strict=False) for each in given]
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         fix = 'write for example `["10.1.0.0/16", "::1/128"]`'
         raise ConfigError.of("permission.networks", f"a grant's network is none: {error}", fix=fix) from None
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from dataflare.errors import ConfigError, Failed, Retry
 
@@ -50,6 +48,8 @@ class Response:
     @property
     def retry_after(self) -> float | None:
         """The seconds that ``Retry-After`` asks to wait, a number or a date; None where it does not say."""
+        from email.utils import parsedate_to_datetime
+
         given = self.headers.get("retry-after", "").strip()
         if given.isdigit():
             return float(given)
@@ -91,6 +91,8 @@ class Http:
         (``http.unreachable``, ``http.timeout``), Retry where the service had asked to wait.
         """
         if params:
+            from urllib.parse import urlencode
+
             query = urlencode({name: value for name, value in params.items() if value is not None}, doseq=True)
             url = f"{url}{'&' if '?' in url else '?'}{query}"
         sent = dict(headers or {})

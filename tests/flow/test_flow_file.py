@@ -253,7 +253,7 @@ def test_any_value_anywhere_gives_a_flow_or_problems(value, data) -> None:
 def test_the_schema_for_editors_knows_every_word() -> None:
     schema = flow_schema()
     step = schema["properties"]["steps"]["additionalProperties"]
-    assert set(step["properties"]) == {"uses", "with", "from", "lanes", "place", "on_error", "max_rejects"}
+    assert set(step["properties"]) == {"uses", "with", "from", "lanes", "place", "on_error", "max_rejects", "grants"}
     assert step["additionalProperties"] is False
     assert schema["properties"]["sinks"]["additionalProperties"]["required"] == ["uses", "from"]
     assert schema["properties"]["version"] == {"const": 1}

@@ -10,6 +10,7 @@ from dataflare_host.cli.process import the_host
 
 if TYPE_CHECKING:
     from dataflare.component import Component
+    from dataflare.grants import Grants
 
 
 def split_config(component: type[Component], given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -20,13 +21,16 @@ def split_config(component: type[Component], given: dict[str, Any]) -> tuple[dic
     return {k: v for k, v in given.items() if k in known}, {k: v for k, v in given.items() if k not in known}
 
 
-def call(component: Component, given: dict[str, Any]) -> Any:
-    """What a tool or command answers; its progress goes to stderr."""
+def call(component: Component, given: dict[str, Any], grants: Grants | None = None) -> Any:
+    """What a tool or command answers, with what it is granted; its progress goes to stderr."""
     from dataflare.context import Context
     from dataflare.drive import ToolDriver, driver_for
+    from dataflare.grants import services
     from dataflare.split import Resume
 
-    ctx = Context(step=component.spec.name, base=Path.cwd(), host=the_host())
+    name, host = component.spec.name, the_host()
+    around = {**services(name, grants or {}, host, base=Path.cwd()), "host": host}
+    ctx = Context(step=name, base=Path.cwd(), **around)
     driver = cast(ToolDriver, driver_for(component, ctx))
     driver.open(Resume())
     try:

@@ -95,9 +95,12 @@ def splits(plan: Plan, host: Host, step: str) -> list[dict[str, Any]]:
 
     from dataflare.context import Context
     from dataflare.drive import SourceDriver, driver_for
+    from dataflare.grants import services
     from dataflare.split import Resume
 
-    driver = driver_for(host.step(plan, step), Context(flow=plan.name, step=step, base=Path(plan.base)))
+    around: dict[str, Any] = {"flow": plan.name, "base": Path(plan.base)}
+    context = Context(step=step, **around, **services(step, plan.steps[step].grants, host, **around))
+    driver = driver_for(host.step(plan, step), context)
     assert isinstance(driver, SourceDriver)
     try:
         driver.open(Resume())

@@ -40,8 +40,9 @@ def call(host: Any, name: str, given: tuple[str, ...] = ()) -> Json:
 
 def call_tool(host: Any, name: str, given: dict[str, Any]) -> Json:
     """What a tool answers to ``given``: its settings and its input, told apart by their names."""
-    config, given = calling.split_config(host.table().find("tool", name, Path.cwd()).load(), given)
-    return calling.call(host.component(name, config, "tool", Path.cwd()), given)
+    entry = host.table().find("tool", name, Path.cwd())
+    config, given = calling.split_config(entry.load(), given)
+    return calling.call(host.component(name, config, "tool", Path.cwd()), given, host.grants(entry.plugin))
 
 
 def values(words: Iterable[str]) -> dict[str, Any]:

@@ -108,11 +108,14 @@ def _entry(host: Any, component: str, kind: str | None) -> Entry:
 def _open(host: Any, entry: Entry, component: str, config: dict[str, Any]) -> Iterator[Driver]:
     from dataflare.context import Context
     from dataflare.drive import ProcessorDriver, driver_for
+    from dataflare.grants import services
     from dataflare.memory import MemoryState, MemoryTimers
     from dataflare.split import Resume
 
     made = host.component(component, config, entry.kind, Path.cwd())
-    ctx = Context(flow="try", step=entry.name, base=Path.cwd(), incarnation="try", fence=1, state=MemoryState())
+    around: dict[str, Any] = {"flow": "try", "base": Path.cwd()}
+    granted = services(entry.name, host.grants(entry.plugin), host, **around)
+    ctx = Context(step=entry.name, incarnation="try", fence=1, state=MemoryState(), **around, **granted)
     driver = driver_for(made, ctx)
     if isinstance(driver, ProcessorDriver) and driver.columns:
         ctx.timers = MemoryTimers(driver.columns)

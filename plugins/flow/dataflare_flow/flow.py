@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 
 SECTION_OF = {kind: section for section, kind in SECTIONS.items()}
 _WHAT = {"source": "a source", "processor": "a step", "sink": "a sink"}
-_GIVEN = ("lanes", "place", "on_error", "every", "time", "on_schema_change", "max_rejects", "guarantee", "deliver")
+_GIVEN = (
+    "lanes",
+    "place",
+    "on_error",
+    "every",
+    "time",
+    "on_schema_change",
+    "max_rejects",
+    "guarantee",
+    "deliver",
+    "grants",
+)
 
 
 @dataclass
@@ -51,6 +62,7 @@ class Step:
     max_rejects: int | dict[str, Any] | None = None
     guarantee: str | None = None
     deliver: str | None = None
+    grants: dict[str, Any] | None = None
 
     @property
     def pointer(self) -> str:

@@ -183,7 +183,7 @@ class _Planning:
             config=dump(each.component),
             abilities=abilities,
             secrets=each.secrets,
-            grants=self.host.grants(entry.plugin),
+            grants=self.host.grants(entry.plugin, step.grants),
             lanes=lanes,
             place=step.place,
             on_error=step.on_error,

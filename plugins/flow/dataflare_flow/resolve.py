@@ -159,13 +159,16 @@ class Resolver:
         except DataflareError as error:
             self.reading.add(*placed(error, step.pointer))
             return None
-        return Resolved(step, entry, component, make, self._driver_of(step), keyed, secrets)
+        return Resolved(step, entry, component, make, self._driver_of(step, entry), keyed, secrets)
 
-    def _driver_of(self, step: Step) -> Callable[[Component], Driver]:
+    def _driver_of(self, step: Step, entry: Entry) -> Callable[[Component], Driver]:
         from dataflare.context import Context
         from dataflare.drive import driver_for
+        from dataflare.grants import services
 
-        context = Context(id=f"{self.flow.name}-{step.name}", flow=self.flow.name, step=step.name, base=self.flow.base)
+        around: dict[str, Any] = {"flow": self.flow.name, "base": self.flow.base}
+        granted = services(step.name, self.host.grants(entry.plugin, step.grants), self.host, **around)
+        context = Context(id=f"{self.flow.name}-{step.name}", step=step.name, **around, **granted)
         return lambda component: driver_for(component, context)
 
     def _made(self, pointer: str, make: Callable[[], Component]) -> Component | None:

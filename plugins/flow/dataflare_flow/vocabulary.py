@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from dataflare.declare import did_you_mean
+from dataflare.grants import mistakes
 from dataflare_flow.document import child
 from dataflare_flow.words import (
     CONFIG,
@@ -17,6 +19,7 @@ from dataflare_flow.words import (
     Word,
     Words,
     labels,
+    mapping,
     object_schema,
     one_of,
     table,
@@ -24,6 +27,7 @@ from dataflare_flow.words import (
     whole,
     wrong,
 )
+from dataflare_host.read_manifest import PERMISSIONS
 
 LEVELS = ("exactly_once", "effectively_once", "at_least_once", "at_most_once", "best_effort")
 """The guarantees, strongest first."""
@@ -199,6 +203,26 @@ def max_rejects(reading: Reading, value: Any, pointer: str) -> int | dict[str, A
 
 MAX_REJECTS = Word(max_rejects, {"anyOf": [whole(0).schema, object_schema(_REJECTS, ())]})
 
+
+def grants(reading: Reading, value: Any, pointer: str) -> dict[str, Any] | None:
+    """Permission words with rules: what this step may do, and what a manifest cannot say of it."""
+    given = mapping(reading, value, pointer)
+    if given is None:
+        return None
+    for word, rules in given.items():
+        if word not in PERMISSIONS:
+            fix = did_you_mean(word, PERMISSIONS, f"known here: {', '.join(PERMISSIONS)}")
+            reading.note(child(pointer, word), "flow.unknown_key", f"`{word}` is no permission", fix, key=True)
+        for place, message in mistakes(rules):
+            fix = "write for example `http: [{host: api.example, methods: [GET]}]`"
+            reading.note(f"{child(pointer, word)}{place}", "flow.type", f"`{word}`: {message}", fix)
+    return given
+
+
+_RULES = {"type": "array", "items": {"type": "object"}}
+_GRANTS: dict[str, Any] = {"type": "object", "additionalProperties": False}
+GRANTS = Word(grants, {**_GRANTS, "properties": dict.fromkeys(PERMISSIONS, _RULES)})
+
 TIME = table({"column": TEXT, "lateness": DURATION}, "`time`")
 CHECKPOINT = table({"interval": DURATION, "rows": whole(1), "bytes": SIZE}, "`checkpoint`")
 LEVEL, RULE = one_of(LEVELS), one_of(RULES)
@@ -210,6 +234,7 @@ COMMON: Words = {
     "place": LABELS,
     "on_error": ON_ERROR_WORD,
     "max_rejects": MAX_REJECTS,
+    "grants": GRANTS,
 }
 STEP_WORDS: Mapping[str, Words] = {
     "source": {**COMMON, "every": DURATION, "time": TIME, "on_schema_change": RULE},
