@@ -110,7 +110,7 @@ class Host:
                 return
             members = read_set(folder)
             manifests, faulty = usable(members, self.table())
-            self._set = PluginSet({**self._set.plugins, **members.plugins}, {**self._set.loaders, **members.loaders})
+            self._set = self._set.beside(members)
             self._tables.append(self.table().swap(manifests, faulty))
             self.hooks.update(self.table().plugins.values())
             self._sets[folder] = stamp
@@ -345,8 +345,10 @@ class Host:
 
     @cached_property
     def _broker(self) -> Broker | None:
-        given = self.defaults().get("broker")
-        return cast("Broker", self.component(given["uses"], given.get("with", {}), "broker")) if given else None
+        if (given := self.defaults().get("broker")) is None:
+            return None
+        config = {**given.get("with", {}), **self._set.broker}
+        return cast("Broker", self.component(given["uses"], config, "broker"))
 
     def _bind(self, component: Component, base: Path | None) -> None:
         """Put the components that the configuration uses in their place."""

@@ -12,6 +12,9 @@
     [loaders.js]
     engine = "quickjs"
 
+    [broker]
+    total = "2m"
+
 ``dataflare plugin add`` writes it. A plugin of the set takes the place of an installed one with its id.
 """
 
@@ -67,10 +70,17 @@ class Member:
 
 @dataclass(frozen=True)
 class PluginSet:
-    """What ``plugins.toml`` says: the plugins by id, and the configuration of loaders by name."""
+    """What ``plugins.toml`` says: the plugins by id, the configuration of loaders by name, that of the broker."""
 
     plugins: Mapping[str, Member] = field(default_factory=dict)
     loaders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    broker: Mapping[str, Any] = field(default_factory=dict)
+
+    def beside(self, other: PluginSet) -> PluginSet:
+        """Both; where they say the same word, ``other`` holds."""
+        return PluginSet(
+            {**self.plugins, **other.plugins}, {**self.loaders, **other.loaders}, {**self.broker, **other.broker}
+        )
 
 
 def read_set(folder: Path) -> PluginSet:
@@ -102,9 +112,10 @@ def read_set(folder: Path) -> PluginSet:
         else:
             members[id] = Member(**{**told, "id": id, "folder": folder / told["folder"]})
     loaders = {name: dict(told) for name, told in _table(given, "loaders", problems).items()}
+    broker = _table(given, "broker", problems)
     if problems:
         raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
-    return PluginSet(members, loaders)
+    return PluginSet(members, loaders, broker)
 
 
 def _wrong_grants(grants: Any) -> tuple[str, str] | None:

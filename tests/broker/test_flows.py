@@ -63,9 +63,9 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "shop.py").write_text(CODE)
     monkeypatch.setenv("DATAFLARE_SECRET_SHOP", "s3cr3t-key")
 
-    def run(flow, grants="{}"):
+    def run(flow, grants="{}", more=""):
         (tmp_path / "plugins.toml").write_text(
-            f'[plugins.shop]\nfolder = "{package}"\nisolation = "inline"\ngrants = {grants}\n'
+            f'[plugins.shop]\nfolder = "{package}"\nisolation = "inline"\ngrants = {grants}\n{more}'
         )
         (tmp_path / "flow.yaml").write_text(json.dumps(flow))
         with Host.start() as host:
@@ -141,6 +141,20 @@ def test_a_service_that_comes_and_goes_loses_nothing(project, world):
     source["sources"]["orders"]["on_error"] = {"retry": {"attempts": 5, "delay": "1ms"}}
     outcome, rows = project(source, OPEN.replace("secrets = [{}], ", ""))
     assert (outcome.status, sorted(rows, key=str)) == ("finished", sorted(ROWS, key=str))
+
+
+def test_the_set_of_the_folder_bounds_requests_and_names_authorities(project, world):
+    server = world.server(pages, world.authority.give("127.0.0.1"))
+    source = flow("shop/orders", url=f"https://127.0.0.1:{server.port}/orders")
+    with pytest.raises(ConfigError, match=r"http\.not_trusted"):
+        project(source, OPEN)
+    trusting = f'[broker]\ncertificates = "{world.authority.file}"\n'
+    with pytest.raises(ConfigError, match=r"http\.too_large"):
+        project(source, OPEN, f"{trusting}response = 10\n")
+    outcome, rows = project(source, OPEN, trusting)
+    assert (outcome.status, len(rows)) == ("finished", 6)
+    with pytest.raises(ConfigError, match=r"there is no field `size`"):
+        project(source, OPEN, "[broker]\nsize = 10\n")
 
 
 def test_an_input_is_where_the_flow_says(project):
