@@ -10,14 +10,16 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-_WORDS = ("dependencies", "devDependencies")
 
+def node_modules(package: Path, *, tools: bool = False) -> Path:
+    """The folder ``node_modules`` with the dependencies of a ``package.json``; link to it where it is needed.
 
-def node_modules(package: Path, *, development: bool = True) -> Path:
-    """The folder ``node_modules`` with what a ``package.json`` asks for; link to it where it is needed."""
+    ``tools``: what its ``devTools`` name too. (``devDependencies`` of a package in a folder npm would install into
+    every plugin that uses it.)
+    """
     told = json.loads(package.read_text("utf-8"))
-    wanted = {word: told.get(word, {}) for word in (_WORDS if development else _WORDS[:1])}
-    text = json.dumps(wanted, sort_keys=True)
+    wanted = {**told.get("dependencies", {}), **(told.get("devTools", {}) if tools else {})}
+    text = json.dumps({"dependencies": wanted}, sort_keys=True)
     made = _cache() / hashlib.sha256(text.encode()).hexdigest()[:16]
     if not made.exists():
         _install(text, made)

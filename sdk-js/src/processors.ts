@@ -134,13 +134,19 @@ function* byRow(instance: Instance, batch: Batch): Steps<Output[]> {
   const context: Context & { state?: unknown } = instance.context;
   const gathered = new Gathered(batch);
   const { rows } = batch;
+  const { main } = gathered;
   for (let index = 0; index < rows.length; index += 1) {
     if (held !== null) {
       context.state = held.of(index);
     }
     try {
       const given = each.call(spec, rows[index] as Row, config, context);
-      gathered.take(isThenable(given) ? yield given : given, index);
+      // Nearly all rows take the first way, so it does as little as can be.
+      if (typeof given === "object" && given?.constructor === Object) {
+        main.push(given);
+      } else {
+        gathered.take(isThenable(given) ? yield given : given, index);
+      }
     } catch (error) {
       if (!(error instanceof Reject)) {
         throw error;
@@ -155,7 +161,8 @@ function* byRow(instance: Instance, batch: Batch): Steps<Output[]> {
 /** What the rows of a batch gave. */
 class Gathered {
   readonly #batch: Batch;
-  readonly #main: object[] = [];
+  /** Of the main output. */
+  readonly main: object[] = [];
   readonly #named = new Map<string, object[]>();
 
   constructor(batch: Batch) {
@@ -169,9 +176,7 @@ class Gathered {
     if (typeof given !== "object") {
       throw notRows(given);
     }
-    if (given.constructor === Object) {
-      this.#main.push(given);
-    } else if (given instanceof Refusal) {
+    if (given instanceof Refusal) {
       this.#batch.rejectAt(index, given);
     } else if (given instanceof Out) {
       const rows = this.#named.get(given.name) ?? [];
@@ -182,12 +187,12 @@ class Gathered {
         this.take(item, index);
       }
     } else {
-      this.#main.push(given);
+      this.main.push(given);
     }
   }
 
   outputs(): Output[] {
-    const main = this.#main.length === 0 ? [] : [{ name: "out", rows: this.#main }];
+    const main = this.main.length === 0 ? [] : [{ name: "out", rows: this.main }];
     return [...main, ...[...this.#named].map(([name, rows]) => ({ name, rows }))];
   }
 }

@@ -19,5 +19,5 @@ def sdk_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).symlink_to(ROOT / name)
     made = folder / "sdk-js"
     shutil.copytree(ROOT / "sdk-js", made, ignore=shutil.ignore_patterns("node_modules", "dist"))
-    (made / "node_modules").symlink_to(npm.node_modules(ROOT / "sdk-js" / "package.json"))
+    (made / "node_modules").symlink_to(npm.node_modules(ROOT / "sdk-js" / "package.json", tools=True))
     return made

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 
 from dataflare.guest import Frame
+from dataflare.hosting import Guests, Limits, component_classes
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "write-a-plugin-js.md"
 CONVERSATIONS = json.loads((VECTORS / "guest.json").read_text())["conversations"]
 
 
@@ -87,3 +91,48 @@ def test_a_bundle_talks_over_a_pipe(talk: Talk) -> None:
 def test_a_bundle_has_a_source_map_with_the_authors_files(bundle: Path) -> None:
     told = json.loads(bundle.with_suffix(".js.map").read_text("utf-8"))
     assert any(source.endswith("test/plugin.ts") for source in told["sources"])
+
+
+@pytest.fixture
+def page(sdk_js: Path) -> Iterator[Path]:
+    """The TypeScript blocks of the page as modules."""
+    folder = sdk_js / "src" / "page"
+    folder.mkdir()
+    for number, text in enumerate(re.findall(r"^```ts\n(.*?)^```$", PAGE.read_text("utf-8"), re.M | re.S)):
+        kind = "test.ts" if "node:test" in text else "ts"
+        (folder / f"block{number}.{kind}").write_text(text, "utf-8")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_what_the_page_shows_is_sound_and_holds(sdk_js: Path, page: Path) -> None:
+    assert len(list(page.iterdir())) > 5
+    run(sdk_js, "node_modules/.bin/tsc", "--noEmit")
+    run(sdk_js, "node_modules/.bin/prettier", "--check", str(page.relative_to(sdk_js)))
+    tests = [str(path.relative_to(sdk_js)) for path in page.glob("*.test.ts")]
+    assert "# pass 3" in run(sdk_js, "node", "test.mjs", *tests)
+
+
+def test_the_components_of_the_page_are_described(sdk_js: Path, page: Path, tmp_path: Path) -> None:
+    names = sorted(path.stem for path in page.glob("*.ts") if not path.name.endswith(".test.ts"))
+    entry = page / "all.ts"
+    entry.write_text("".join(f'export * from "./{name}.js";\n' for name in names), "utf-8")
+    run(sdk_js, "node", "bundle.mjs", str(entry.relative_to(sdk_js)), str(tmp_path / "plugin.js"))
+    words = ["node", str(sdk_js / "serve.mjs"), str(tmp_path / "plugin.js")]
+    done = subprocess.run(words, input=Frame({"op": "describe"}).pack(), capture_output=True, timeout=60)
+    told = Frame.unpack(done.stdout).header
+    named = {f"{each['kind']}:{each['name']}" for each in told["components"]}
+    assert named >= {
+        "source:numbers",
+        "source:orders",
+        "processor:with-vat",
+        "processor:quiet",
+        "sink:shop",
+        "tool:tax-of",
+    }
+    made = component_classes(told, Guests(no_guest), Limits(), "page")
+    assert len(made) == len(named)
+
+
+def no_guest() -> Any:
+    raise AssertionError("no guest is needed to know its components")
