@@ -154,7 +154,8 @@ func (g *Guest) open(given *request) (answer, error) {
 		}
 	}
 	ctx := g.surroundings(given, *given.Instance)
-	ctx.inputs = inputs[""]
+	ctx.inputs, ctx.encoding = inputs[""], given.Encoding
+	ctx.resume = Resume(given.Resume)
 	if known.by != "" {
 		ctx.keyBy = known.config.columns(config, known.by)
 	}

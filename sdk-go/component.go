@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"dataflare.dev/sdk-go/internal/rows"
@@ -30,6 +31,11 @@ type component struct {
 	check           func(Context, any) error
 	discover        func(Context, any) ([]Stream, error)
 	open            func(*surroundings, any) (driver, error)
+	created         func(Context, any) (any, error)
+	updated         func(ctx Context, config any, made, before json.RawMessage) (any, error)
+	deleted         func(ctx Context, config any, made json.RawMessage) error
+	migratePosition func(version int, old json.RawMessage) (any, error)
+	migrateState    func(version int, name string, old json.RawMessage) (any, error)
 	call            func(*surroundings, any, json.RawMessage, func(any)) (any, error)
 }
 
@@ -165,6 +171,9 @@ func register[C any](kind, name, doc string, made *component, options []Option) 
 	for _, each := range options {
 		each.apply(made)
 	}
+	if made.takes != nil || made.by != "" || len(made.gives) > 0 || made.adds != nil {
+		made.operations = append(made.operations, "plan")
+	}
 	registered = append(registered, made)
 	return made
 }
@@ -275,7 +284,7 @@ func (c *component) describe() componentWords {
 	told := componentWords{
 		Kind: c.kind, Name: c.name, Summary: summary, Doc: c.doc, Aliases: orEmpty(c.aliases), Version: c.version,
 		Lanes: c.lanes, Config: c.config.schema(c.name, summary), Abilities: c.abilities,
-		Operations: orEmpty(c.operations), States: c.states,
+		Operations: slices.Compact(slices.Sorted(slices.Values(c.operations))), States: c.states,
 	}
 	if c.deprecated != "" {
 		told.Deprecated = &c.deprecated

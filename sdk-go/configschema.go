@@ -92,6 +92,9 @@ func typeSchema(kind reflect.Type, tag reflect.StructTag) (map[string]any, error
 		told["type"] = "number"
 	case reflect.String:
 		told["type"], low, high = "string", "minLength", "maxLength"
+		if form := tag.Get("pattern"); form != "" {
+			told["pattern"] = form // the host checks it: an engine for it would make every plugin larger
+		}
 	case reflect.Slice:
 		items, err := typeSchema(bare(kind.Elem()), "")
 		if err != nil {

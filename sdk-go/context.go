@@ -47,10 +47,32 @@ type Context interface {
 	RequestCheckpoint() error
 	// Progress tells how far a component is; total 0: it is not known.
 	Progress(done, total float64, note string)
+	// Timers asks to be called for keys at a time.
+	Timers() Timers
+	// Resume is where an instance goes on: of what open was told.
+	Resume() Resume
+	// Demand is what a source is asked for: of the running Next.
+	Demand() Demand
 	// Refuse gives what a source read and could not make a row of; it becomes a dead letter.
 	Refuse(refused Refused)
 
 	surroundings() *surroundings
+}
+
+// Resume is where an instance goes on.
+type Resume struct {
+	Epoch    *int64                     // the last decided epoch; nil: there is none
+	Tokens   map[string]json.RawMessage // of a sink: those of lanes that are prepared and not committed
+	Made     json.RawMessage            // what OnCreated gave
+	Position json.RawMessage            // of a source: what Splits gave last
+}
+
+// Demand is how much a source is asked for at once. It is a wish: a batch may be smaller, and somewhat larger.
+type Demand struct {
+	Rows    int
+	Bytes   int
+	Within  time.Duration // give rows, or Idle, by then
+	Columns []string      // the columns that are needed; nil: all
 }
 
 // Refused is what a source could not make a row of.
@@ -114,7 +136,9 @@ type surroundings struct {
 	log      *slog.Logger
 	refused  []Refused
 	report   func(any) // of a tool
-	demand   demandWords
+	demand   Demand
+	resume   Resume
+	encoding string
 	asked    time.Time
 	inputs   Schema // the schema of the main input, where keys are taken from
 	keyBy    []string
@@ -145,6 +169,9 @@ func (s *surroundings) Err() error {
 }
 
 const askEvery = 20 * time.Millisecond
+
+func (s *surroundings) Resume() Resume { return s.resume }
+func (s *surroundings) Demand() Demand { return s.demand }
 
 func (s *surroundings) Now() time.Time {
 	if s.now.IsZero() {
@@ -222,6 +249,7 @@ func (s *surroundings) ask(op string, told words, into any, parts ...[]byte) ([]
 	}
 	var refused struct {
 		Error *Problem `json:"error"`
+		After *float64 `json:"after"`
 	}
 	if err := json.Unmarshal(header, &refused); err != nil {
 		return nil, badFrame("the answer to `%s`: %v", op, err)
@@ -229,6 +257,9 @@ func (s *surroundings) ask(op string, told words, into any, parts ...[]byte) ([]
 	if refused.Error != nil {
 		if refused.Error.Code == "guest.cancelled" {
 			s.guest.Cancel()
+		}
+		if refused.After != nil {
+			return nil, Retry(time.Duration(*refused.After*float64(time.Second)), refused.Error)
 		}
 		return nil, refused.Error
 	}

@@ -163,6 +163,8 @@ type request struct {
 	Again     bool                   `json:"again"`
 	Anew      bool                   `json:"anew"`
 	Demand    demandWords            `json:"demand"`
+	Columns   []string               `json:"columns"`
+	Resume    resumeWords            `json:"resume"`
 	Version   *int                   `json:"version"`
 	Old       json.RawMessage        `json:"old"`
 	Name      string                 `json:"name"`
@@ -178,10 +180,22 @@ type request struct {
 	parts [][]byte
 }
 
+type resumeWords struct {
+	Epoch    *int64                     `json:"epoch"`
+	Tokens   map[string]json.RawMessage `json:"tokens"`
+	Made     json.RawMessage            `json:"made"`
+	Position json.RawMessage            `json:"position"`
+}
+
 type demandWords struct {
 	Rows    int     `json:"rows"`
 	Bytes   int     `json:"bytes"`
 	Seconds float64 `json:"seconds"`
+}
+
+func (r *request) demand() Demand {
+	within := time.Duration(r.Demand.Seconds * float64(time.Second))
+	return Demand{r.Demand.Rows, r.Demand.Bytes, within, r.Columns}
 }
 
 func (r *request) part() ([]byte, error) {
@@ -224,6 +238,9 @@ func (g *Guest) handle(header []byte, parts [][]byte) (answer, error) {
 		}
 		delete(g.instances, *given.Instance)
 		return nothing, open.close()
+	}
+	if _, ok := beforehand[given.Op]; ok {
+		return g.before(&given)
 	}
 	operation, ok := operations[given.Op]
 	if !ok {

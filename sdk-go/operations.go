@@ -11,29 +11,24 @@ type operation func(*Guest, *instance, *request) (answer, error)
 
 // operations are those on an open instance.
 var operations = map[string]operation{
-	"splits":           onSource((*instance).splits),
-	"read":             onSource((*instance).read),
-	"stop_reading":     onSource((*instance).stopReading),
-	"acknowledge":      onSource((*instance).acknowledge),
-	"divide":           onSource((*instance).divide),
-	"migrate_position": onSource((*instance).migratePosition),
-	"process":          onProcessor((*instance).processBatch),
-	"timer":            onProcessor((*instance).timer),
-	"watermark":        onProcessor((*instance).watermark),
-	"finish":           onProcessor((*instance).finish),
-	"migrate_state":    onProcessor((*instance).migrateState),
-	"begin":            onSink((*instance).begin),
-	"write":            onSink((*instance).write),
-	"prepare":          onSink((*instance).prepare),
-	"commit":           onSink((*instance).commit),
-	"abort":            onSink((*instance).abort),
-	"recover":          onSink((*instance).recoverEpoch),
-	"readback":         readback,
-	"snapshot":         snapshot,
-	"restore":          restore,
-	"on_created":       onCreated,
-	"on_updated":       onUpdated,
-	"on_deleted":       onDeleted,
+	"splits":       onSource((*instance).splits),
+	"read":         onSource((*instance).read),
+	"stop_reading": onSource((*instance).stopReading),
+	"acknowledge":  onSource((*instance).acknowledge),
+	"divide":       onSource((*instance).divide),
+	"process":      onProcessor((*instance).processBatch),
+	"timer":        onProcessor((*instance).timer),
+	"watermark":    onProcessor((*instance).watermark),
+	"finish":       onProcessor((*instance).finish),
+	"begin":        onSink((*instance).begin),
+	"write":        onSink((*instance).write),
+	"prepare":      onSink((*instance).prepare),
+	"commit":       onSink((*instance).commit),
+	"abort":        onSink((*instance).abort),
+	"recover":      onSink((*instance).recoverEpoch),
+	"readback":     readback,
+	"snapshot":     snapshot,
+	"restore":      restore,
 }
 
 // reader is what drives a source.
@@ -44,7 +39,6 @@ type reader interface {
 	stop(split string) error
 	acknowledge(split Split, position json.RawMessage) error
 	divide(split Split, position json.RawMessage) ([]Split, error)
-	migrate(version int, old json.RawMessage) (any, error)
 }
 
 // step is what one read gave.
@@ -181,7 +175,7 @@ func (i *instance) read(driven reader, given *request) (answer, error) {
 		return answer{}, err
 	}
 	ctx := i.context()
-	ctx.demand = given.Demand
+	ctx.demand = given.demand()
 	made, err := driven.read(split, given.Position, given.Anew)
 	refused := ctx.refused
 	ctx.refused = nil
@@ -240,14 +234,6 @@ func (i *instance) divide(driven reader, given *request) (answer, error) {
 	}
 	told, err := tellSplits(children)
 	return answer{header: words{"splits": told}}, err
-}
-
-func (i *instance) migratePosition(driven reader, given *request) (answer, error) {
-	if given.Version == nil || given.Old == nil {
-		return answer{}, missing("version` and `old")
-	}
-	position, err := driven.migrate(*given.Version, given.Old)
-	return answer{header: words{"position": position}}, err
 }
 
 // processedWords is the answer to what gives outputs.
@@ -349,18 +335,6 @@ func (i *instance) finish(driven *processor, _ *request) (answer, error) {
 		return answer{}, err
 	}
 	return i.processed(made, nil)
-}
-
-func (i *instance) migrateState(driven *processor, given *request) (answer, error) {
-	migrator, ok := driven.of.(StateMigrator)
-	if !ok {
-		return answer{}, problem("config", "state.version", "`%s` takes no state of another version", i.name)
-	}
-	if given.Version == nil || given.Old == nil {
-		return answer{}, missing("version` and `old")
-	}
-	value, err := migrator.MigrateState(*given.Version, given.Name, given.Old)
-	return answer{header: words{"value": value}}, err
 }
 
 func snapshot(_ *Guest, open *instance, _ *request) (answer, error) {
@@ -467,30 +441,4 @@ func readback(g *Guest, open *instance, given *request) (answer, error) {
 		return answer{words{"outputs": []outputWords{{"", 0}}, "more": true}, [][]byte{part}}, nil
 	}
 	return g.goOn()
-}
-
-func onCreated(_ *Guest, open *instance, _ *request) (answer, error) {
-	maker, ok := open.author().(Maker)
-	if !ok {
-		return answer{header: words{"made": nil}}, nil
-	}
-	made, err := maker.OnCreated(open.context())
-	return answer{header: words{"made": made}}, err
-}
-
-func onUpdated(_ *Guest, open *instance, given *request) (answer, error) {
-	updater, ok := open.author().(Updater)
-	if !ok {
-		return answer{header: words{"made": given.Made}}, nil
-	}
-	made, err := updater.OnUpdated(open.context(), given.Made, given.Before)
-	return answer{header: words{"made": made}}, err
-}
-
-func onDeleted(_ *Guest, open *instance, given *request) (answer, error) {
-	deleter, ok := open.author().(Deleter)
-	if !ok {
-		return nothing, nil
-	}
-	return nothing, deleter.OnDeleted(open.context(), given.Made)
 }

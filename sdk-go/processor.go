@@ -1,7 +1,6 @@
 package dataflare
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -122,11 +121,6 @@ type Snapshotter interface {
 	Restore(data []byte, version int) error
 }
 
-// StateMigrator takes the values of a State of an older version.
-type StateMigrator interface {
-	MigrateState(version int, name string, old json.RawMessage) (any, error)
-}
-
 // Operator registers a processor with a value that lives from open to close.
 func Operator[C any, O Operating](name, doc string, open func(Context, C) (O, error), options ...Option) {
 	made := &component{abilities: map[string]any{"each": "batch", "cardinality": "any"}, operations: []string{"process"}}
@@ -141,12 +135,11 @@ func Operator[C any, O Operating](name, doc string, open func(Context, C) (O, er
 		}, nil
 	}
 	made.operations = append(made.operations, implemented(reflect.TypeFor[O](), map[string]reflect.Type{
-		"timer":         reflect.TypeFor[Timer](),
-		"watermark":     reflect.TypeFor[Watermarker](),
-		"finish":        reflect.TypeFor[Finisher](),
-		"snapshot":      reflect.TypeFor[Snapshotter](),
-		"restore":       reflect.TypeFor[Snapshotter](),
-		"migrate_state": reflect.TypeFor[StateMigrator](),
+		"timer":     reflect.TypeFor[Timer](),
+		"watermark": reflect.TypeFor[Watermarker](),
+		"finish":    reflect.TypeFor[Finisher](),
+		"snapshot":  reflect.TypeFor[Snapshotter](),
+		"restore":   reflect.TypeFor[Snapshotter](),
 	})...)
 	register[C]("processor", name, doc, made, options)
 }

@@ -33,7 +33,7 @@ type Recoverer interface {
 	Recover(ctx Context) (epoch int64, ok bool, err error)
 }
 
-// Reader of a sink: Readbacker gives the rows in the target, for tests and audits.
+// Readbacker is a Writer that gives the rows in the target, for tests and audits.
 type Readbacker interface {
 	Readback(ctx Context, stream string) iter.Seq2[Batch, error]
 }
@@ -57,13 +57,10 @@ func Sink[C, T any, W Writer[T]](name, doc string, can Ability, open func(Contex
 	}
 	made.operations = append(made.operations, "begin", "write", "prepare", "commit", "abort")
 	made.operations = append(made.operations, implemented(reflect.TypeFor[W](), map[string]reflect.Type{
-		"recover":    reflect.TypeFor[Recoverer](),
-		"readback":   reflect.TypeFor[Readbacker](),
-		"snapshot":   reflect.TypeFor[Snapshotter](),
-		"restore":    reflect.TypeFor[Snapshotter](),
-		"on_created": reflect.TypeFor[Maker](),
-		"on_updated": reflect.TypeFor[Updater](),
-		"on_deleted": reflect.TypeFor[Deleter](),
+		"recover":  reflect.TypeFor[Recoverer](),
+		"readback": reflect.TypeFor[Readbacker](),
+		"snapshot": reflect.TypeFor[Snapshotter](),
+		"restore":  reflect.TypeFor[Snapshotter](),
 	})...)
 	register[C]("sink", name, doc, made, options)
 }

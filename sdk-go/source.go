@@ -62,29 +62,9 @@ type Divider[P any] interface {
 	Divide(ctx Context, split Split, at *P) ([]Split, error)
 }
 
-// Migrator is a Reader that takes the positions of older versions.
-type Migrator[P any] interface {
-	MigratePosition(version int, old json.RawMessage) (P, error)
-}
-
 // Stopper is a Reader that is told when a split is read no further from here.
 type Stopper interface {
 	StopReading(ctx Context, split string) error
-}
-
-// Maker is a Reader or Writer that makes things once: a slot, a table. The answer is kept, and given back.
-type Maker interface {
-	OnCreated(ctx Context) (any, error)
-}
-
-// Updater is a Maker that is told of a changed configuration.
-type Updater interface {
-	OnUpdated(ctx Context, made, before json.RawMessage) (any, error)
-}
-
-// Deleter is a Maker that takes away what it made.
-type Deleter interface {
-	OnDeleted(ctx Context, made json.RawMessage) error
 }
 
 // Replay is how a source can be read again.
@@ -104,13 +84,9 @@ func Source[C, P any, R Reader[P]](name, doc string, open func(Context, C) (R, e
 	reader := reflect.TypeFor[R]()
 	made.operations = append(made.operations, "read")
 	made.operations = append(made.operations, implemented(reader, map[string]reflect.Type{
-		"splits":           reflect.TypeFor[Splitter](),
-		"acknowledge":      reflect.TypeFor[Acknowledger[P]](),
-		"divide":           reflect.TypeFor[Divider[P]](),
-		"migrate_position": reflect.TypeFor[Migrator[P]](),
-		"on_created":       reflect.TypeFor[Maker](),
-		"on_updated":       reflect.TypeFor[Updater](),
-		"on_deleted":       reflect.TypeFor[Deleter](),
+		"splits":      reflect.TypeFor[Splitter](),
+		"acknowledge": reflect.TypeFor[Acknowledger[P]](),
+		"divide":      reflect.TypeFor[Divider[P]](),
 	})...)
 	register[C]("source", name, doc, made, options)
 }
@@ -228,14 +204,6 @@ func (s *source[P, R]) divide(split Split, position json.RawMessage) ([]Split, e
 	return divider.Divide(s.ctx, split, at)
 }
 
-func (s *source[P, R]) migrate(version int, old json.RawMessage) (any, error) {
-	migrator, ok := any(s.reader).(Migrator[P])
-	if !ok {
-		return nil, problem("config", "source.position_version", "it takes no positions of version %d", version)
-	}
-	return migrator.MigratePosition(version, old)
-}
-
 func decodePosition[P any](position json.RawMessage) (*P, error) {
 	if len(position) == 0 || string(position) == "null" {
 		return nil, nil
@@ -276,6 +244,5 @@ func implemented(kind reflect.Type, interfaces map[string]reflect.Type) []string
 }
 
 var operationOrder = []string{
-	"splits", "divide", "acknowledge", "migrate_position", "timer", "watermark", "finish", "begin", "prepare", "commit",
-	"abort", "recover", "readback", "snapshot", "restore", "migrate_state", "on_created", "on_updated", "on_deleted",
+	"splits", "divide", "acknowledge", "timer", "watermark", "finish", "recover", "readback", "snapshot", "restore",
 }
