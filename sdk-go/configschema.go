@@ -190,6 +190,9 @@ func parseSpan(given json.RawMessage, text string) (time.Duration, error) {
 		text = string(given)
 	}
 	text = strings.ToLower(strings.ReplaceAll(strings.TrimSpace(text), " ", ""))
+	if text == "" {
+		return 0, errSpan
+	}
 	if seconds, err := strconv.ParseFloat(text, 64); err == nil {
 		if seconds < 0 || seconds > 9e9 || math.IsNaN(seconds) {
 			return 0, errSpan

@@ -64,6 +64,9 @@ func NewGuest(ask func(question []byte) ([]byte, error)) *Guest {
 // Cancel tells the components that the flow stops. From any goroutine.
 func (g *Guest) Cancel() { g.cancel() }
 
+// Context is one outside of any component: for tests that call functions directly.
+func (g *Guest) Context() Context { return g.surroundings(&request{}, -1) }
+
 // Close closes all that is open.
 func (g *Guest) Close() {
 	for number, open := range g.instances {

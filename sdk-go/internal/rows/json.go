@@ -104,11 +104,13 @@ func (p *Plan) name(s *Scanner, guess *guesses, slot int) int {
 	return field
 }
 
-// ReadCells reads the rows of a batch that was cut apart, those with an embedded Row.
+// ReadCells reads the rows of a batch that was cut apart, as those with an embedded Row need it.
 func (p *Plan) ReadCells(cells *JSON, place func() unsafe.Pointer) (bad []Bad, err error) {
 	for row := range cells.rows {
 		at := place()
-		*(*Row)(unsafe.Add(at, p.Rest)) = RowOf(cells, row)
+		if p.Rest >= 0 {
+			*(*Row)(unsafe.Add(at, p.Rest)) = RowOf(cells, row)
+		}
 		void := ""
 		for i := range p.Fields {
 			field := &p.Fields[i]
