@@ -212,7 +212,7 @@ def test_a_cache_that_was_tampered_with_is_made_again(tmp_path: Path, what: str)
             if "time" in what:
                 os.utime(code, ns=(told.st_atime_ns, told.st_mtime_ns))
         elif what == "seal":
-            seal.write_text(seal.read_text().replace('"mac": "', '"mac": "0'))
+            seal.write_text(seal.read_text().replace('"sealed": "', '"sealed": "0'))
         elif what == "no seal":
             seal.unlink()
         elif what == "empty seal":

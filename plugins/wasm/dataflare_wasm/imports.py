@@ -33,13 +33,15 @@ def refused(
             yield _problem(f"it imports `{each.module}.{name}`", file, _fix(each.module, name))
 
 
-def lacking(module: wasmtime.Module, wanted: Mapping[str, Signature], file: str | None = None) -> Iterator[Problem]:
+def lacking(
+    module: wasmtime.Module, wanted: Mapping[str, Signature], file: str | None = None, *, memory: bool = True
+) -> Iterator[Problem]:
     """A problem (``plugin.wasm_export``) for each function that the module does not export as wanted, and `memory`."""
     import wasmtime
 
     have = {each.name: each.type for each in module.exports}
     fix = "build the module with an SDK for this host"
-    if not isinstance(have.get("memory"), wasmtime.MemoryType):
+    if memory and not isinstance(have.get("memory"), wasmtime.MemoryType):
         yield Problem("plugin.wasm_export", "the module does not export `memory`", file=file, fix=fix)
     for name, signature in wanted.items():
         found = have.get(name)

@@ -50,4 +50,5 @@ class Usage:
         for name, value in self._counted.items():
             answering(Frame({"op": "metric", "name": f"guest.{name}", "value": value, "kind": "count"}))
             self._counted[name] = 0.0
-        answering(Frame({"op": "metric", "name": "guest.memory", "value": self._memory, "kind": "gauge"}))
+        if self._memory:
+            answering(Frame({"op": "metric", "name": "guest.memory", "value": self._memory, "kind": "gauge"}))
