@@ -30,7 +30,7 @@ def kept(folder: Path | None = None) -> Iterator[None]:
         try:
             found = SealedFolder(folder or usual_folder() / "extism")
             _sweep(found)
-            config = str(found.path / "config.toml")
+            config = str(found.path / "wasmtime.toml")
             text = f"[cache]\ndirectory = {json.dumps(str(found.path))}\n"
             found.write(Path(config), text.encode())
         except OSError as error:
