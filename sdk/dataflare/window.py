@@ -27,7 +27,7 @@ from dataflare.component import Processor
 from dataflare.errors import ConfigError
 from dataflare.fields import field
 from dataflare.json_types import JsonType
-from dataflare.split import Out, Span
+from dataflare.split import Out, Resume, Span
 from dataflare.state import State, state
 from dataflare.types import Columns, Duration
 
@@ -125,6 +125,10 @@ class Window(Processor, Generic[S], by="by", outputs=(_LATE,)):
         self._keep(keys, left, ctx)
         if rows:
             yield rows
+
+    def open(self, resume: Resume) -> None:
+        """What was closed stays closed: rows that are late for it are late after a restart too."""
+        self._watermark = None if resume.watermark is None else _since(resume.watermark)
 
     def watermark(self, time: datetime) -> None:
         """What ends before is closed."""

@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dataflare import Batch, ConfigError, Schema, Span, Window
+from dataflare.drive import driver_for
+from dataflare.memory import MemoryState
+from dataflare.split import Resume
 from dataflare.testing import Bench, processor_suite
+from dataflare.testing.surroundings import context
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -172,3 +176,13 @@ TestTotals = processor_suite(
 TestSessions = processor_suite(
     Totals, [rows((1, 1, 1), (1, 30, 2)), rows((1, 15, 4)), rows((1, 16, 8))], by="k", time="t", gap=16
 )
+
+
+def test_a_window_that_was_closed_before_a_restart_stays_closed():
+    driver = driver_for(Totals(by="k", time="t", size=10), context(state=MemoryState()))
+    batch = Batch.of(rows((1, 4, 8), (1, 12, 16)))
+    driver.plan({"": Schema(batch.schema)})
+    driver.open(Resume(epoch=3, watermark=at(15)))
+    (late,) = driver.process(batch).rejected
+    assert (late.rows.to_pylist(), late.code) == ([0], "window.late")
+    driver.close()
