@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dataflare import Batch, ConfigError, Schema, Span, Window
 from dataflare.drive import driver_for
-from dataflare.memory import MemoryState
+from dataflare.memory import MemoryState, MemoryTimers
 from dataflare.split import Resume
 from dataflare.testing import Bench, processor_suite
 from dataflare.testing.surroundings import context
@@ -179,7 +179,7 @@ TestSessions = processor_suite(
 
 
 def test_a_window_that_was_closed_before_a_restart_stays_closed():
-    driver = driver_for(Totals(by="k", time="t", size=10), context(state=MemoryState()))
+    driver = driver_for(Totals(by="k", time="t", size=10), context(state=MemoryState(), timers=MemoryTimers(("k",))))
     batch = Batch.of(rows((1, 4, 8), (1, 12, 16)))
     driver.plan({"": Schema(batch.schema)})
     driver.open(Resume(epoch=3, watermark=at(15)))
