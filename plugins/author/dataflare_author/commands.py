@@ -32,7 +32,8 @@ def new(name: str, lang: Language, kind: Kind, within: Path, as_json: bool) -> N
         return
     click.echo(styled(str(made.folder), bold=True))
     for file in made.files:
-        click.echo(f"  {file}")
+        if not file.startswith("sdk"):
+            click.echo(f"  {file}")
     click.echo("next, in that folder: dataflare plugin test, build, verify; README.md says the rest")
 
 

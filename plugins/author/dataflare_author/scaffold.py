@@ -9,12 +9,17 @@ from typing import Literal
 
 from dataflare.errors import ConfigError
 from dataflare_author.names import Names
+from dataflare_author.sdks import Sdk, copy_sdk
 
 Language = Literal["python", "go", "js", "ts"]
 Kind = Literal["source", "processor", "sink", "tool"]
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".tmpl"
 """Of all templates, so that no tool takes one for a file of this tree."""
+SDKS: Mapping[Language, Sdk] = {"go": "go", "js": "js", "ts": "js"}
+"""Which SDK is copied into a plugin of a language."""
+SHARED: Mapping[Language, tuple[str, ...]] = {"js": ("node",), "ts": ("node",)}
+"""Templates of several languages, which come first."""
 SUMMARIES: Mapping[Kind, str] = {
     "source": "A calendar as a table: a row a day, with weekday, week, month and quarter.",
     "processor": "Addresses of people: tidied, checked, and told apart by their domain.",
@@ -43,6 +48,8 @@ def scaffold(names: Names, language: Language, kind: Kind, within: Path) -> Made
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(_filled(template.read_text("utf-8"), words), "utf-8")
         made.append(str(target.relative_to(folder)))
+    if language in SDKS:
+        made += [str(Path("sdk", place)) for place in copy_sdk(SDKS[language], folder / "sdk")]
     return Made(folder, f"{names.id}/{names.id}", tuple(sorted(made)))
 
 
@@ -68,8 +75,8 @@ def _refuse_occupied(folder: Path) -> None:
 
 def _templates(language: Language, kind: Kind) -> Iterator[tuple[Path, Path]]:
     """Each template, and the place of its file in the plugin's folder."""
-    for part in ("common", kind):
-        root = TEMPLATES / language / part
+    for part in (*SHARED.get(language, ()), f"{language}/common", f"{language}/{kind}"):
+        root = TEMPLATES / part
         for file in sorted(root.rglob(f"*{SUFFIX}")):
             yield file, file.relative_to(root).with_name(file.name.removesuffix(SUFFIX))
 

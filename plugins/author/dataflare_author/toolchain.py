@@ -12,6 +12,10 @@ from pathlib import Path
 from dataflare.errors import ConfigError, Failed
 
 
+LINES, WIDEST = 40, 300
+"""How much is shown of what a tool said."""
+
+
 @dataclass(frozen=True)
 class Tool:
     """A program, how it tells its version, the least that is needed, and where to get it."""
@@ -54,10 +58,15 @@ def run(
         message = f"{what} took longer than {seconds:g} s"
         raise Failed.of("author.build", message, cause=" ".join(words), file=str(folder), fix=fix) from error
     if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-6000:]
         message = f"{what} failed (exit code {done.returncode})"
-        raise Failed.of("author.build", message, cause=said, file=str(folder), fix=fix)
+        raise Failed.of("author.build", message, cause=ending(done.stderr, done.stdout), file=str(folder), fix=fix)
     return done.stdout
+
+
+def ending(*said: str) -> str:
+    """The last lines of the first text that has any; long lines, such as those of bundled code, are cut."""
+    text = next((each.strip() for each in said if each.strip()), "")
+    return "\n".join(line if len(line) <= WIDEST else f"{line[:WIDEST]}…" for line in text.splitlines()[-LINES:])
 
 
 SDK = "dataflare-sdk"

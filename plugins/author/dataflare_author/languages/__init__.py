@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dataflare.errors import ConfigError
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -43,8 +41,14 @@ class Described:
 
 def language_of(folder: Folder) -> Language:
     """The language of a plugin's folder."""
-    if folder.language == "python":
-        from dataflare_author.languages.python import Python
+    if folder.language == "go":
+        from dataflare_author.languages.go import Go
 
-        return Python()
-    raise ConfigError.of("author.language", f"nobody here builds plugins in {folder.language}")
+        return Go()
+    if folder.language == "js":
+        from dataflare_author.languages.node import Node
+
+        return Node()
+    from dataflare_author.languages.python import Python
+
+    return Python()

@@ -104,4 +104,4 @@ def _broken(folder: Folder, said: str) -> Failed:
     if re.match(r"(ModuleNotFound|Import)Error", last):
         fix = f"make an environment for it: `python -m venv .venv && .venv/bin/pip install {toolchain.SDK} …`"
     message = f"`{folder.manifest.id}` cannot be imported: {last}"
-    return Failed.of("author.describe", message, cause=said.strip()[-6000:], file=str(folder.path), fix=fix)
+    return Failed.of("author.describe", message, cause=toolchain.ending(said), file=str(folder.path), fix=fix)
