@@ -11,7 +11,6 @@ from pathlib import Path
 
 from dataflare.errors import ConfigError, Failed
 
-
 LINES, WIDEST = 40, 300
 """How much is shown of what a tool said."""
 

@@ -83,4 +83,6 @@ def _entry(folder: Folder) -> str:
     except ValueError as error:
         cause = f"it is not JSON: {error}"
     place = {"file": str(file), "pointer": "/main"}
-    raise ConfigError.of("author.project", f"`{file.name}` does not say what to build", cause=cause, fix="mend it", **place)
+    raise ConfigError.of(
+        "author.project", f"`{file.name}` does not say what to build", cause=cause, fix="mend it", **place
+    )
