@@ -32,7 +32,7 @@ class Go:
     def describe(self, folder: Folder, stage: Path) -> Described:
         """What a program made of the package answers: quicker than the module, which would have to be compiled."""
         with tempfile.TemporaryDirectory() as aside:
-            program = Path(aside, "plugin.exe" if os.name == "nt" else "plugin")
+            program = Path(aside, "described.exe")  # as Windows wants it named; nobody else minds
             _build(folder, ["-o", str(program)], {})
             answer = ask([str(program)], folder.path, folder.manifest.id)
         return Described(answer, targets_of(answer, folder.manifest.entry or "plugin.wasm"))
