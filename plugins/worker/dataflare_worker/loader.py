@@ -16,7 +16,7 @@ from dataflare_host.kinds import Loader
 from dataflare_worker.environments import Environments
 from dataflare_worker.needs import needs_of
 from dataflare_worker.process import Launch
-from dataflare_worker.starts import Starts
+from dataflare_worker.starts import Processes
 
 if TYPE_CHECKING:
     from dataflare.component import Component
@@ -37,7 +37,7 @@ class Worker(Loader):
     def components(self, manifest: Manifest, host: HostApi) -> Iterable[type[Component]]:
         """The components that the plugin says it has: in ``components.json``, else its guest is asked."""
         limits = Limits.of(manifest.limits, host.limits(manifest.id))
-        guests = Guests(Starts(lambda: self._launch(manifest, limits, host)))
+        guests = Processes(lambda: self._launch(manifest, limits, host))
         self._pools().append(guests)
         return component_classes(described(manifest, guests), guests, limits, manifest.id)
 

@@ -29,6 +29,8 @@ _PIPE = 1 << 20
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)
 _PASSED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TZDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of the host that a guest sees."""
+_MEMORY = {"MIMALLOC_ARENA_RESERVE": str(64 << 10)}
+"""Arrow's allocator takes as many KiB at once; its usual GiB would use up a bound before anything is in it."""
 _CLOSING = 2.0
 _TERMINATING = 1.0
 
@@ -86,7 +88,7 @@ class Process:
         words += ["--control", str(theirs_control), "--parent", str(os.getpid()), *launch.targets]
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
         home = str(self._folder)
-        environment |= {**launch.environment, "HOME": home, "TMPDIR": home, MARK[:-1].decode(): self._mark}
+        environment |= {**_MEMORY, **launch.environment, "HOME": home, "TMPDIR": home, MARK[:-1].decode(): self._mark}
         self._process = from_a_lasting_thread(
             lambda: subprocess.Popen(
                 [str(launch.python), "-I", "-m", "dataflare.guest", *words],
@@ -116,13 +118,13 @@ class Process:
         """Its process number, which is its group's too."""
         return self._process.pid
 
-    def memory(self) -> int:
-        """Bytes of memory that it holds now; 0 where the system does not tell."""
+    def memory(self) -> int | None:
+        """Bytes that it has to itself; None where the system does not tell."""
         try:
-            pages = Path(f"/proc/{self.pid}/statm").read_text().split()
-            return (int(pages[1]) - int(pages[2])) * os.sysconf("SC_PAGESIZE")
-        except (OSError, IndexError, ValueError):
-            return 0
+            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
+        except OSError:
+            return None
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
 
     def has_ended(self, within: float = 0) -> bool:
         """Whether it runs no more, or does not within so many seconds."""

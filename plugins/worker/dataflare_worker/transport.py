@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from dataflare.errors import DataflareError
 from dataflare.guest.frames import Frame
@@ -20,6 +18,8 @@ STARTING = 30.0
 _LOOK = 0.05
 _ALWAYS = 64 << 10
 _DYING = 0.2
+_WORN = 0.75
+_LOOK_AGAIN = 0.2
 Answering = Callable[[Frame], Frame]
 
 
@@ -41,6 +41,7 @@ class ProcessTransport:
         self._closed = False
         self._until = 0.0
         self._extra = STARTING
+        self._looked, self._first, self._worn = 0.0, 0, False
         self._process = Process(launch, self._wait)
 
     @property
@@ -51,11 +52,19 @@ class ProcessTransport:
     @property
     def memory(self) -> int | None:
         """Bytes that the process of the guest has to itself; None where the system does not tell."""
-        try:
-            resident, shared = Path(f"/proc/{self.pid}/statm").read_text().split()[1:3]
-        except OSError:
-            return None
-        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+        return self._process.memory()
+
+    def is_usable(self) -> bool:
+        """Whether it still runs."""
+        return not self._closed and not self._process.has_ended()
+
+    def is_worn(self) -> bool:
+        """Whether it holds three quarters of what it may beyond its first size; looked at a few times a second."""
+        most, now = self._launch.memory, time.monotonic()
+        if most is not None and now >= self._looked + _LOOK_AGAIN:
+            self._looked = now
+            self._worn = (self.memory or 0) - self._first > _WORN * most
+        return self._worn
 
     def call(self, request: Frame, answering: Answering, seconds: float) -> Frame:
         """The guest's answer; its questions are answered meanwhile, in time that is not its own. Raises GuestLost."""
@@ -68,7 +77,9 @@ class ProcessTransport:
             code: Loss
             fix = None
             try:
-                return self._exchange(request, answering)
+                answer = self._exchange(request, answering)
+                self._first = self._first or self.memory or 0
+                return answer
             except _Late:
                 code, cause = "guest.timeout", f"it took longer than {seconds:g} s"
                 fix = "raise `wall_per_batch` in the manifest's [limits], or give it smaller batches"

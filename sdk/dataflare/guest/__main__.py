@@ -64,8 +64,10 @@ def main() -> int:
             channel.send(answer)
             del answer
     except MemoryError:
-        traceback.print_exc()
-        os._exit(MEMORY_EXIT)
+        try:
+            traceback.print_exc()
+        finally:
+            os._exit(MEMORY_EXIT)
     except (BrokenPipeError, KeyboardInterrupt):
         pass
     finally:

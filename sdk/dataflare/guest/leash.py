@@ -11,6 +11,8 @@ import threading
 
 _GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
+_AHEAD = 64 << 20
+"""Bytes that allocators reserve before anything is in them."""
 
 
 class Leash:
@@ -59,4 +61,5 @@ def bound_memory(most: int) -> None:
             held = next((int(line.split()[1]) << 10 for line in status if line.startswith("VmData:")), 0)
     except OSError:
         held = 128 << 20
-    resource.setrlimit(resource.RLIMIT_DATA, (held + most, held + most))
+    bound = held + most + _AHEAD
+    resource.setrlimit(resource.RLIMIT_DATA, (bound, bound))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,6 +102,20 @@ class Caller:
     def settled(self) -> None:
         """What was called for the epoch is safe outside of the instance."""
         self._holds = False
+
+    def renew(self) -> bool:
+        """Close the instance if its guest is worn; the next call opens a fresh one. Whether that was so.
+
+        For moments when the instance holds nothing, or what it holds was taken out of it.
+        """
+        if (transport := self._transport) is None or not self._guests.is_worn(transport):
+            return False
+        opening = self._opening
+        with suppress(Exception):
+            self.close()
+        transport.close()
+        self._opening, self._holds = opening, False
+        return True
 
     def close(self) -> None:
         """Close the instance, and give its guest back."""

@@ -99,9 +99,13 @@ def discover(self: Any, ctx: Context) -> list[Stream]:
 
 
 def _snapshot(self: Any) -> bytes | None:
-    answer = remote(self).caller.ask("snapshot", losing="epoch")
+    caller = remote(self).caller
+    answer = caller.ask("snapshot", losing="epoch")
     index = answer.header.get("part")
-    return None if index is None else bytes(part_at(answer.parts, index))
+    data = None if index is None else bytes(part_at(answer.parts, index))
+    if self.kind == "processor" and caller.renew() and data is not None:
+        _restore(self, data, self.spec.version)
+    return data
 
 
 def _restore(self: Any, data: bytes, version: int) -> None:

@@ -46,6 +46,8 @@ def _process(self: Any, batch: Batch, stream: str, ctx: Context) -> Iterator[Any
                 # How many rows there are says nothing of where they come from once some were refused.
                 rows = Batch(rows.arrow, batch.envelope, origin=False, ledger=batch.ledger)
             yield Out(output, rows)
+    if _losing(self) == "call":
+        mine.caller.renew()
 
 
 def _timer(self: Any, keys: Batch, time: datetime, ctx: Context) -> Iterator[Any]:

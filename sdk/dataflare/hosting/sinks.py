@@ -43,6 +43,7 @@ def _prepare(self: Any, epoch: int, last: bool) -> Json:
     token = caller.ask("prepare", losing="epoch", epoch=epoch, last=last).header.get("token")
     if "snapshot" not in type(self).__dataflare_guest__:
         caller.settled()
+        caller.renew()
     return token
 
 

@@ -62,7 +62,7 @@ class Guests:
     def give_back(self, transport: Transport) -> None:
         """It is not needed for now, and has no open instance."""
         with self._turn:
-            if not self._closed and len(self._idle) < self._keep:
+            if not self._closed and len(self._idle) < self._keep and not self.is_worn(transport):
                 self._idle.append(transport)
                 return
         transport.close()
@@ -73,6 +73,10 @@ class Guests:
             started = self._start()
             with self._turn:
                 self._idle.append(started)
+
+    def is_worn(self, transport: Transport) -> bool:
+        """Whether a fresh guest had better take its place, once nothing is lost with it."""
+        return False
 
     def close(self) -> None:
         """End those that nobody has, and from now on those that are given back."""
