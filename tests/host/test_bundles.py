@@ -137,7 +137,8 @@ def test_a_bundle_can_be_deleted(installed, tmp_path, bundle):
     rooms, rest = installed
     mine = manifest_of(bundle)
     folder, metadata = rooms / mine.package, next(rooms.glob(f"dataflare_{bundle}-*"))
-    rest_of_us = sorted(set(BUNDLES) - {bundle})
+    dependent = [other for other in BUNDLES if bundle in manifest_of(other).dependencies]
+    rest_of_us = sorted(set(BUNDLES) - {bundle, *dependent})
     folder.rename(tmp_path / "folder")
     try:
         without_folder, uninstalled = look((rooms, rest), tmp_path, metadata)
@@ -146,7 +147,9 @@ def test_a_bundle_can_be_deleted(installed, tmp_path, bundle):
         if not metadata.exists():
             metadata.with_name(f"{metadata.name}.gone").rename(metadata)
     assert without_folder["plugins"] == uninstalled["plugins"] == rest_of_us
-    assert (without_folder["faulty"], uninstalled["faulty"]) == ({bundle: "plugin.package_missing"}, {})
+    unmet = dict.fromkeys(dependent, "plugin.dependency")
+    assert without_folder["faulty"] == {bundle: "plugin.package_missing", **unmet}
+    assert uninstalled["faulty"] == unmet
     left = [f"{kind}:{id}/{name}" for id in rest_of_us for kind, named in _table(id) for name in named]
     assert sorted(without_folder["entries"]) == sorted(uninstalled["entries"]) == sorted(left)
 

@@ -44,12 +44,24 @@ class Exchange:
             self._answering = self._waiting = None
             sandbox.journal.reset()
 
+    def answer(self, sandbox: Sandbox, content: bytes) -> bytes:
+        """The answer to a question, both as bytes. Never raises: a refusal is an answer with ``error``."""
+        try:
+            question = Frame.unpack(content)
+            if self._answering is None:
+                raise Failed.of("guest.no_host", f"nobody answers `{question.header.get('op')}` here")
+            if question.header.get("op") == "log" and not sandbox.journal.admits():
+                return Frame({}).pack()
+            return self._answering(question).pack()
+        except (DataflareError, ValueError, TypeError) as error:
+            return Frame({"error": problem_of(error, "guest.question_failed").as_json()}).pack()
+
     def imports(self, sandbox: Sandbox) -> list[Import]:
         """The functions, for this sandbox. A function that cannot do what it is asked ends the guest."""
 
         def host_call(at: int, length: int) -> int:
             try:
-                answer = self._answer(sandbox, sandbox.memory.read(at, length))
+                answer = self.answer(sandbox, sandbox.memory.read(at, length))
             except OutOfMemory as error:
                 sandbox.stop("guest.frame", f"in host_call: {error}")
                 return -1
@@ -79,14 +91,3 @@ class Exchange:
             Import(MODULE, "host_read", ("i32",), (), host_read),
             Import(MODULE, "log", ("i32", "i32", "i32"), (), log),
         ]
-
-    def _answer(self, sandbox: Sandbox, content: bytes) -> bytes:
-        try:
-            question = Frame.unpack(content)
-            if self._answering is None:
-                raise Failed.of("guest.no_host", f"nobody answers `{question.header.get('op')}` here")
-            if question.header.get("op") == "log" and not sandbox.journal.admits():
-                return Frame({}).pack()
-            return self._answering(question).pack()
-        except (DataflareError, ValueError, TypeError) as error:
-            return Frame({"error": problem_of(error, "guest.question_failed").as_json()}).pack()

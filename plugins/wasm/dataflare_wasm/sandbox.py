@@ -33,7 +33,7 @@ _TABLE_ELEMENTS = 1 << 20
 
 @dataclass(frozen=True)
 class Import:
-    """A function of the host that a module may call: its types (``i32``, ``i64``) and what it does. Never raises."""
+    """A function of the host for a module: its types (``i32``, ``i64``, ``f64``) and what it does. Never raises."""
 
     module: str
     name: str
@@ -195,5 +195,5 @@ class Sandbox:
 def _type(one: Import) -> wasmtime.FuncType:
     from wasmtime import FuncType, ValType
 
-    types = {"i32": ValType.i32, "i64": ValType.i64}
+    types = {"i32": ValType.i32, "i64": ValType.i64, "f64": ValType.f64}
     return FuncType([types[each]() for each in one.takes], [types[each]() for each in one.gives])
