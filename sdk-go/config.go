@@ -165,6 +165,9 @@ func (s *settings) fill(into reflect.Value, given json.RawMessage, pointer strin
 		place := pointer + "/" + strings.ReplaceAll(strings.ReplaceAll(field.name, "~", "~0"), "/", "~1")
 		value, ok := members[field.name]
 		delete(members, field.name)
+		if string(value) == "null" && !field.required {
+			ok = false // as if it were left out
+		}
 		switch {
 		case ok:
 			field.set(into, value, place, wrong)

@@ -42,7 +42,7 @@ type options struct {
 
 func TestAConfigurationIsReadWithItsDefaults(t *testing.T) {
 	made, err := settingsOf(reflect.TypeFor[options]()).read(json.RawMessage(`{"name":"abc","target":{"host":"h"},
-		"token":"t","limit":"7","rates":{"a":1},"keys":["a","b"],"count":"6","wait":2.5,"free":{"x":[1]}}`))
+		"token":"t","limit":"7","rates":{"a":1},"keys":["a","b"],"count":"6","words":null,"mode":null,"wait":2.5,"free":{"x":[1]}}`))
 	limit := 7
 	wanted := options{
 		Name: "abc", Count: 6, Rate: 0.5, Wait: 2500 * time.Millisecond, Size: 16 << 20, Token: Secret{"t"},
