@@ -125,7 +125,10 @@ def _class(
 def _configured(calling: Callable[..., Caller]) -> Callable[..., None]:
     def __init__(self: Any, **config: Any) -> None:
         Component.__init__(self, **config)
-        vars(self)["_remote"] = Remote(calling(config={name: _json(value) for name, value in config.items()}))
+        fields = type(self).__dataflare_fields__  # type: ignore[attr-defined]
+        # What nobody configured and has no default is left out: the guest's own schema may know no null.
+        given = {name: _json(value) for name, value in config.items() if value is not None or fields[name].default}
+        vars(self)["_remote"] = Remote(calling(config=given))
 
     return __init__
 
