@@ -9,12 +9,13 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vectors.conversations import CONVERSATIONS, VECTORS, Answering, Ask, play
 
@@ -224,3 +225,42 @@ def _arrow(schema: pa.Schema) -> str:
 
 
 _PLUGIN = plugin()
+
+
+HOSTILE = pa.record_batch(
+    {
+        "n": pa.array([1, None, 3]),
+        "t": pa.array(["a", None, "ü"]),
+        "l": pa.array([[1], None, [2, 3]]),
+        "d": pa.array(["x", "y", "x"]).dictionary_encode(),
+    }
+)
+
+
+def stream_of(*batches: pa.RecordBatch, compression: str | None = None) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batches[0].schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+    return bytes(sink.getvalue())
+
+
+@settings(max_examples=400)
+@given(st.data(), st.sampled_from([1, 2]))
+def test_a_damaged_arrow_stream_is_refused_or_is_sound(data: st.DataObject, copies: int) -> None:
+    content = bytearray(stream_of(*[HOSTILE] * copies))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content[at] = data.draw(st.integers(0, 255))
+    with suppress(Failed):
+        made = decode(bytes(content[: data.draw(st.integers(len(content) - 40, len(content)))]), "arrow")
+        made.arrow.validate(full=True)
+        assert len(made.to_rows()) == len(made)
+
+
+@pytest.mark.parametrize("batch", [HOSTILE, HOSTILE.select(["d"])])
+def test_compressed_batches_which_may_be_bombs_are_refused(batch: pa.RecordBatch) -> None:
+    assert decode(stream_of(batch, batch), "arrow").arrow.num_rows == 6
+    with pytest.raises(Failed, match="compressed") as caught:
+        decode(stream_of(batch, compression="zstd"), "arrow")
+    assert caught.value.code == "guest.batch"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,9 +15,11 @@ import wasmtime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dataflare.context import Context
+from dataflare.drive import ToolDriver, driver_for
 from dataflare.errors import Failed
 from dataflare.guest import Frame
-from dataflare.hosting import GuestLost, Limits
+from dataflare.hosting import GuestLost, Guests, Limits, component_classes
 from dataflare_wasm.engine import engine
 from dataflare_wasm.guest import WasmGuest
 
@@ -266,3 +269,15 @@ def test_a_guest_that_is_closed_says_so(guest: WasmGuest) -> None:
     with pytest.raises(GuestLost, match="it was closed") as lost:
         guest.call(do("nap"), Host(), 5)
     assert lost.value.code == "guest.exited"
+
+
+def test_answers_with_more_for_ever_come_to_an_end() -> None:
+    endless = Frame({"progress": 1, "more": True}).pack()
+    told_of_it = {"kind": "tool", "name": "endless", "operations": ["call"]}
+    guests = Guests(lambda: of(data(0, endless), answer=told(0, len(endless))))
+    (made,) = component_classes({"protocol": 1, "components": [told_of_it]}, guests, Limits(), "acme")
+    driver = driver_for(made(), Context())
+    assert isinstance(driver, ToolDriver)
+    with pytest.raises(GuestLost, match="`tool:endless` does not come to an end") as lost:
+        deque(driver.call({}), maxlen=0)
+    assert lost.value.code == "guest.output"

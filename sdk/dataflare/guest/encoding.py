@@ -39,16 +39,9 @@ def decode(part: Part, encoding: Encoding, schema: Schema | None = None) -> Batc
 
     if encoding == "json":
         return _from_json(part, schema)
-    import pyarrow as pa
+    from dataflare.guest.arrow_part import read_batch
 
-    try:
-        table = pa.ipc.open_stream(pa.py_buffer(part)).read_all().combine_chunks()
-        batches = table.to_batches()
-        made = batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
-        made.validate(full=True)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError, ValueError, IndexError) as error:
-        raise Failed.of("guest.batch", "a part is not an Arrow stream", cause=str(error)) from error
-    return Batch(made)
+    return Batch(read_batch(part))
 
 
 def _from_json(part: Part, schema: Schema | None) -> Batch:

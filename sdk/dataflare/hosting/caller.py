@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from dataflare.errors import ConfigError, Failed, InstanceLost, Problem, Reject, Retry
 from dataflare.guest.encoding import Encoding, Part
@@ -33,6 +33,8 @@ WALL = 60.0
 """Seconds that a call may take where no limit says less."""
 _QUICK = frozenset(("process", "write", "timer", "watermark", "read", "call"))
 """What ``wall_per_batch`` bounds; the others may take as long as calls may without it."""
+MORE = 10_000
+"""Answers that one question may have."""
 _NUMBERS = itertools.count(1)
 
 
@@ -164,9 +166,12 @@ class Caller:
     def all(self, op: str, *, losing: Losing = "call", **words: Json) -> Iterator[Frame]:
         """The answers of the open instance, until one has no ``more``."""
         answer = self.ask(op, losing=losing, **words)
-        while answer.header.get("more"):
+        for _ in range(MORE):
+            if not answer.header.get("more"):
+                return
             yield answer
             answer = self.ask("continue", losing="epoch", **words)
+        self._endless(op)
 
     def in_passing(self, op: str, ctx: Context, parts: Sequence[Part] = (), **words: Json) -> Iterator[Frame]:
         """The answers of a guest that is borrowed for this one question. Raises what it raised, GuestLost."""
@@ -175,9 +180,13 @@ class Caller:
         done = False
         try:
             answer = self._sent(transport, request, answers)
-            while answer.header.get("more"):
+            for _ in range(MORE):
+                if not answer.header.get("more"):
+                    break
                 yield answer
                 answer = self._sent(transport, Frame({"op": "continue"}), answers)
+            else:
+                self._endless(op)
             done = True
         finally:
             if done:
@@ -220,6 +229,10 @@ class Caller:
         op = request.header["op"]
         limit = self._limits.wall_per_batch
         return transport.call(request, answers, limit if limit is not None and op in _QUICK else WALL)
+
+    def _endless(self, op: str) -> NoReturn:
+        message = f"`{self._words['component']}` does not come to an end with `{op}`"
+        raise GuestLost.of("guest.output", message, cause=f"it gave {MORE:,} answers, each with `more`")
 
     def _judged(self, error: GuestLost, losing: Losing) -> Failed:
         self._losses += 1
