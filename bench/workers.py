@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -64,12 +65,15 @@ class Worker:
 
     def both_ways(self, batch: pa.RecordBatch) -> None:
         """A batch goes there and comes back, checked as the host checks it."""
-        answer = self.ask(Frame({"op": "process", "instance": 1, "part": 0}, [encode(Batch(batch), "arrow")]))
+        answer = self.ask(
+            Frame({"op": "process", "instance": 1, "part": 0}, [encode(Batch(batch), "arrow", self.transport.room)])
+        )
         assert len(decode(answer.parts[0], "arrow")) == len(batch)
 
     def there(self, batch: pa.RecordBatch) -> None:
         """A batch goes there."""
-        self.ask(Frame({"op": "write", "instance": 2, "part": 0}, [encode(Batch(batch), "arrow")]))
+        part = encode(Batch(batch), "arrow", self.transport.room)
+        self.ask(Frame({"op": "write", "instance": 2, "part": 0}, [part]))
 
 
 def median(call: Callable[[], object], times: int) -> float:
@@ -93,7 +97,7 @@ def traffic(python: Path, folder: Path, rounds: int) -> None:
             found: dict[str, list[float]] = {way: [] for way in ways}
             for _ in range(rounds + 1):
                 for way, worker in workers.items():
-                    found[way].append(median(lambda on=worker: call(on, batch), 5))
+                    found[way].append(median(partial(call, worker, batch), 5))
             seconds = {way: statistics.median(taken[1:]) for way, taken in found.items()}
             crossed = directions * batch.nbytes
             told = "".join(f"{1e6 * took:>10,.0f} µs {crossed / took / 1e9:>5.2f} GB/s" for took in seconds.values())
@@ -113,9 +117,12 @@ def starting(python: Path, folder: Path, rounds: int) -> None:
     started: list[ProcessTransport] = []
     took = [median(lambda: started.append(start()), 1) for _ in range(rounds + 3)]
     ended = [median(guest.close, 1) for guest in started]
-    bare = [median(lambda: subprocess.run([python, "-I", "-c", "import pyarrow"], check=True), 1) for _ in range(rounds)]
+    bare = [
+        median(lambda: subprocess.run([python, "-I", "-c", "import pyarrow"], check=True), 1) for _ in range(rounds)
+    ]
     print(
-        f"start to `describe` {1000 * statistics.median(took[1:]):.0f} ms, end {1000 * statistics.median(ended):.0f} ms, "
+        f"start to `describe` {1000 * statistics.median(took[1:]):.0f} ms, "
+        f"end {1000 * statistics.median(ended):.0f} ms, "
         f"an interpreter with pyarrow alone {1000 * statistics.median(bare):.0f} ms"
     )
 

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataflare import Batch
 from dataflare.errors import Failed
 from dataflare.guest import Frame
 from dataflare.guest.channel import Channel
+from dataflare.guest.encoding import decode, encode
 from dataflare.guest.shared import Inbox, Outbox, memory_file
 
 parts = st.lists(st.binary(max_size=300), max_size=4)
@@ -96,6 +99,52 @@ def test_memory_that_was_returned_is_used_again() -> None:
             guest.send(Frame({}))
             host.receive()
         assert os.fstat(file).st_size <= 2 * 131_072
+
+
+def test_a_part_that_was_written_into_a_room_is_sent_where_it_lies() -> None:
+    with both_ends(1, copies=False) as (host, guest):
+        for number in range(5):
+            room, dropped = host.room(100_000), host.room(100_000)
+            assert room is not None
+            assert dropped is not None
+            room[:] = bytes([number]) * 100_000
+            host.send(Frame({"op": "question"}))  # what is said in between does not give the room away
+            other = host.room(100_000)
+            assert other is not None
+            other[:] = b"x" * 100_000
+            del dropped
+            guest.receive()
+            host.send(Frame({}, [room, b"y" * 100_000]))
+            del room, other
+            frame = guest.receive()
+            assert frame is not None
+            assert [bytes(part) for part in frame.parts] == [bytes([number]) * 100_000, b"y" * 100_000]
+            del frame
+            guest.send(Frame({}))
+            host.receive()
+        assert os.fstat(host._outbox.file).st_size <= 5 * 131_072  # type: ignore[union-attr]
+
+
+def test_a_large_batch_is_written_into_a_room_and_read_from_it() -> None:
+    batch = Batch(pa.record_batch({"n": pa.array(range(200_000)), "t": pa.array(["ü"] * 200_000)}))
+    with both_ends(1 << 20, copies=False) as (host, guest):
+        for given in (batch, batch.slice(10_000), batch.slice(0, 5)):
+            host.send(Frame({}, [encode(given, "arrow", host.room)]))
+            frame = guest.receive()
+            assert frame is not None
+            assert decode(frame.parts[0], "arrow").arrow.equals(given.arrow)
+            assert bool(host._outbox._taken) == (given.nbytes > 1 << 20)  # type: ignore[union-attr]
+            del frame
+            guest.send(Frame({}))
+            host.receive()
+
+
+def test_the_other_side_cannot_cut_the_memory_off() -> None:
+    with both_ends(1, copies=False) as (host, _guest):
+        assert host.room(100_000) is not None
+        file = host._outbox.file  # type: ignore[union-attr]
+        with pytest.raises(PermissionError):
+            os.ftruncate(file, 0)
 
 
 def raw(header: bytes) -> bytes:

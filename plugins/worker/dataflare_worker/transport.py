@@ -54,6 +54,10 @@ class ProcessTransport:
         """Bytes that the process of the guest has to itself; None where the system does not tell."""
         return self._process.memory()
 
+    def room(self, size: int) -> memoryview | None:
+        """Memory that the guest reads without a copy, to write a part of the next request into."""
+        return self._process.channel.room(size)
+
     def is_usable(self) -> bool:
         """Whether it still runs."""
         return not self._closed and not self._process.has_ended()

@@ -51,7 +51,7 @@ def main() -> int:
     sys.path[:0] = given.path
     leash = _leash(given)
     try:
-        guest = Guest(_components(given.targets), ask)
+        guest = Guest(_components(given.targets), ask, room=channel.room)
     except Exception as error:
         traceback.print_exc()
         if channel.receive() is not None:

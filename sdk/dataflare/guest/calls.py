@@ -13,7 +13,7 @@ from dataflare.batch import Batch, Envelope
 from dataflare.context import FixedClock
 from dataflare.drive import NO_POSITION, Driver, Processed, ProcessorDriver, Reading, SinkDriver, SourceDriver
 from dataflare.errors import ConfigError, Failed
-from dataflare.guest.encoding import Json, Part, decode, encode, encode_rejects, part_at
+from dataflare.guest.encoding import Json, Part, decode, encode_rejects, part_at
 from dataflare.schema import Schema
 from dataflare.split import Demand, Refused, Resume, Split
 
@@ -105,7 +105,7 @@ def _reading(instance: Instance, reading: Reading) -> Answer:
         header["refused"] = [_refused(each) for each in reading.refused]
     if reading.batch is not None:
         header["outputs"] = [{"name": reading.stream, "part": 0}]
-        parts.append(encode(reading.batch, instance.encoding))
+        parts.append(instance.encode(reading.batch))
     return header, parts
 
 
@@ -185,7 +185,7 @@ def _processed(instance: Instance, processed: Processed) -> Answer:
     outputs = []
     for name, batch in processed.outputs:
         outputs.append({"name": name, "part": len(parts)})
-        parts.append(encode(batch, instance.encoding))
+        parts.append(instance.encode(batch))
     return {"outputs": outputs, "rejects": encode_rejects(processed.rejected, parts)}, parts
 
 
@@ -251,7 +251,7 @@ def _recover(instance: Instance, _frame: Frame) -> Answer:
 
 def _readback(instance: Instance, frame: Frame) -> Iterator[Answer]:
     for batch in _sink(instance).readback(str(frame.header.get("stream") or "")):
-        yield {"outputs": [{"name": "", "part": 0}]}, [encode(batch, instance.encoding)]
+        yield {"outputs": [{"name": "", "part": 0}]}, [instance.encode(batch)]
 
 
 # --- things made once ----------------------------------------------------------------------------------

@@ -47,6 +47,10 @@ class Channel:
         self.most = MAX_PAYLOAD
         """Bytes that the parts of a frame may have."""
 
+    def room(self, size: int) -> memoryview | None:
+        """Shared memory to write a part of a frame into; None where it had better travel with the frame."""
+        return None if self._outbox is None else self._outbox.room(size)
+
     def send(self, frame: Frame) -> None:
         """Send a frame. Raises Failed ``guest.frame`` if it is too large, BrokenPipeError, what ``wait`` raises."""
         places: list[list[int]] = []

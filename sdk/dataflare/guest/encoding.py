@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from dataflare.errors import Failed
@@ -19,17 +19,32 @@ Encoding = Literal["arrow", "json"]
 Part = bytes | memoryview
 
 
-def encode(batch: Batch, encoding: Encoding) -> Part:
-    """A batch as one part."""
+Room = Callable[[int], memoryview | None]
+"""Gives memory to write a large part into, on its way to the other side; None where there is none."""
+LARGE = 1 << 20
+"""Bytes from which on a room is worth asking for."""
+
+
+def encode(batch: Batch, encoding: Encoding, room: Room | None = None) -> Part:
+    """A batch as one part, written into a ``room`` where it is large and there is one."""
     if encoding == "json":
         from dataflare.json_rows import to_json_rows
 
         return json.dumps(to_json_rows(batch), separators=(",", ":"), ensure_ascii=False).encode()
     import pyarrow as pa
 
+    def write(sink: pa.NativeFile) -> None:
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch.arrow)
+
+    if room is not None and batch.nbytes >= LARGE:
+        measure = pa.MockOutputStream()
+        write(measure)
+        if (place := room(measure.size())) is not None:
+            write(pa.FixedSizeBufferWriter(pa.py_buffer(place)))
+            return place
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch.arrow)
+    write(sink)
     return memoryview(sink.getvalue())
 
 

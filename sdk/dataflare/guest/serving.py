@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+from dataflare.batch import Batch
 from dataflare.component import Component
 from dataflare.context import Context
 from dataflare.drive import Driver, ToolDriver, driver_for
 from dataflare.errors import ConfigError, DataflareError, Failed, Problem, Reject, Retry, problem_of
 from dataflare.guest import PROTOCOL, calls
 from dataflare.guest.describing import describe
-from dataflare.guest.encoding import Encoding, Json, Part
+from dataflare.guest.encoding import Encoding, Json, Part, Room, encode
 from dataflare.guest.frames import Frame
 from dataflare.guest.remote import Host, HostCall, context_of
 from dataflare.resource import Resources
@@ -31,8 +32,9 @@ def _no_host(frame: Frame) -> Frame:
 class Instance:
     """One open component of this guest."""
 
-    def __init__(self, driver: Driver, encoding: Encoding, inputs: dict[str, Schema]) -> None:
+    def __init__(self, driver: Driver, encoding: Encoding, inputs: dict[str, Schema], room: Room | None = None) -> None:
         self.driver = driver
+        self._room = room
         self.encoding = encoding
         self.inputs = inputs
         """Input → schema: what JSON rows are read as."""
@@ -40,16 +42,28 @@ class Instance:
         """Split → its readings under way."""
         self.rounds: Iterator[Any] | None = None
 
+    def encode(self, batch: Batch) -> Part:
+        """A batch in this instance's encoding."""
+        return encode(batch, self.encoding, self._room)
+
 
 class Guest:
     """The components of a plugin, answering frames. One call at a time.
 
-    ``call`` asks the host; without it, components have no state, secrets or log here.
+    ``call`` asks the host; without it, components have no state, secrets or log here. ``room`` is where large parts of
+    answers are written.
     """
 
-    def __init__(self, components: Iterable[type[Component]], call: HostCall = _no_host, sdk: str = SDK) -> None:
+    def __init__(
+        self,
+        components: Iterable[type[Component]],
+        call: HostCall = _no_host,
+        sdk: str = SDK,
+        room: Room | None = None,
+    ) -> None:
         self._components = {(made.spec.kind, made.spec.name): made for made in components}
         self._call = call
+        self._room = room
         self._sdk = sdk
         self._instances: dict[int, Instance] = {}
         self._rest: Iterator[Answer] | None = None
@@ -187,7 +201,7 @@ class Guest:
         encoding = header.get("encoding", "arrow")
         if encoding not in ("arrow", "json"):
             raise ConfigError.of("guest.encoding", f"`{encoding}` is not an encoding", fix="arrow or json")
-        instance = Instance(driver, encoding, calls.schemas_of(header.get("schemas")))
+        instance = Instance(driver, encoding, calls.schemas_of(header.get("schemas")), self._room)
         try:
             calls.prepare(instance, header)
         except BaseException:

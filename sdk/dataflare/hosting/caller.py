@@ -13,13 +13,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from dataflare.errors import ConfigError, Failed, InstanceLost, Problem, Reject, Retry
-from dataflare.guest.encoding import Encoding, Part
+from dataflare.guest.encoding import Encoding, Part, encode
 from dataflare.guest.frames import Frame
 from dataflare.guest.remote import error_of, problem_from
 from dataflare.hosting.questions import Answers
 from dataflare.hosting.transport import GuestLost, Transport
 
 if TYPE_CHECKING:
+    from dataflare.batch import Batch
     from dataflare.context import Context
     from dataflare.hosting.limits import Limits
     from dataflare.hosting.transport import Guests
@@ -137,6 +138,10 @@ class Caller:
         """End the guest under the call that runs now, which then raises. From any thread."""
         if (transport := self._transport) is not None:
             transport.close()
+
+    def encode(self, batch: Batch) -> Part:
+        """A batch for the next call; a large one lies where the guest reads it without a copy, if that can be."""
+        return encode(batch, self.encoding, getattr(self._transport, "room", None))
 
     def ask(self, op: str, parts: Sequence[Part] = (), *, losing: Losing = "call", **words: Json) -> Frame:
         """The answer of the open instance. Raises what the guest raised.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch
 from dataflare.drive.base import MAIN
-from dataflare.guest.encoding import decode_rejects, encode, part_at
+from dataflare.guest.encoding import decode_rejects, part_at
 from dataflare.hosting.component import SNAPSHOTS, planned, remote
 from dataflare.hosting.rows import moved, rows_in, slices
 from dataflare.schema import Schema
@@ -36,7 +36,7 @@ def _process(self: Any, batch: Batch, stream: str, ctx: Context) -> Iterator[Any
     mine = remote(self)
     name = stream if stream in mine.inputs else ""
     for first, part in slices(batch):
-        content = encode(part, mine.caller.encoding)
+        content = mine.caller.encode(part)
         words = {"input": name, "stream": batch.envelope.stream, "part": 0, **_moment(ctx)}
         answer = mine.caller.ask("process", [content], losing=_losing(self), **words)
         refused = decode_rejects(answer.header.get("rejects") or (), answer.parts, len(part))
@@ -53,7 +53,7 @@ def _process(self: Any, batch: Batch, stream: str, ctx: Context) -> Iterator[Any
 def _timer(self: Any, keys: Batch, time: datetime, ctx: Context) -> Iterator[Any]:
     caller = remote(self).caller
     answer = caller.ask(
-        "timer", [encode(keys, caller.encoding)], losing=_losing(self), part=0, time=time.isoformat(), **_moment(ctx)
+        "timer", [caller.encode(keys)], losing=_losing(self), part=0, time=time.isoformat(), **_moment(ctx)
     )
     return _given(self, answer)
 

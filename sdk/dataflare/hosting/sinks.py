@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflare.guest.encoding import decode_rejects, encode, part_at
+from dataflare.guest.encoding import decode_rejects, part_at
 from dataflare.hosting.component import SNAPSHOTS, discover, remote
 from dataflare.hosting.rows import moved, rows_in, slices
 from dataflare.split import Json
@@ -31,7 +31,7 @@ def _begin(self: Any, epoch: int) -> None:
 def _write(self: Any, batch: Batch, ctx: Context) -> None:
     mine = remote(self)
     for first, part in slices(batch):
-        content = encode(part, mine.caller.encoding)
+        content = mine.caller.encode(part)
         words = {"part": 0, "stream": batch.envelope.stream, "epoch": ctx.epoch, "clock": ctx.clock.now().isoformat()}
         answer = mine.caller.ask("write", [content], losing="epoch", **words)
         refused = decode_rejects(answer.header.get("rejects") or (), answer.parts, len(part))
