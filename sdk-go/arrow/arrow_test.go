@@ -162,6 +162,9 @@ func TestColumnsAreReadReplacedAndTaken(t *testing.T) {
 	if err != nil || texts.Nulls() != 1 || texts.Text(1) != "a" {
 		t.Errorf("%v, %v", texts, err)
 	}
+	if like := arrow.ArrayOfNumbers([]int64{1, 2}).NullLike(texts); !like.IsNull(0) || like.Value(1) != int64(2) {
+		t.Errorf("%v", like)
+	}
 }
 
 func FuzzWhateverComesIsRefusedOrRead(f *testing.F) {

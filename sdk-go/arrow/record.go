@@ -128,6 +128,13 @@ func ArrayOfNumbers[T Number](values []T) *Array {
 	return &Array{kind: kind, len: len(values), data: memory(values)}
 }
 
+// NullLike is the array with null where another of the same length has it.
+func (a *Array) NullLike(other *Array) *Array {
+	made := *a
+	made.valid, made.nulls = other.valid, other.nulls
+	return &made
+}
+
 // fromCells makes columns of rows of another encoding.
 func fromCells(cells rows.Cells, schema types.Schema) (*Record, error) {
 	made := &Record{schema: schema, len: cells.Len()}

@@ -22,7 +22,8 @@ def files() -> dict[str, str]:
             used = [path for name, path in IMPORTS.items() if re.search(rf"\b{name}\.", block)]
             lines = "".join(f'\t"{path}"\n' for path in sorted(used))
             apart = "\n" if lines else ""
-            block = f'package main\n\nimport (\n{lines}{apart}\t"dataflare.dev/sdk-go"\n)\n\n{block}'
+            arrow = '\t"dataflare.dev/sdk-go/arrow"\n' if "arrow." in block else ""
+            block = f'package main\n\nimport (\n{lines}{apart}\t"dataflare.dev/sdk-go"\n{arrow})\n\n{block}'
         made[named[1] if named else f"block{number}.go"] = block
     return made
 
