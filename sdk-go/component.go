@@ -228,14 +228,14 @@ func (c *component) outputSchemas(told map[string]Schema, input Schema) map[stri
 	found := map[string]Schema{}
 	for _, name := range append([]string{""}, c.outputs...) {
 		schema, known := told[name]
-		if plan := c.gives[name]; !known && plan != nil {
-			schema, known = plan.Output(input), true
-		}
-		if !known && c.adds != nil {
-			schema, known = input.With(c.adds.Output(input).Columns...), true
-		}
 		if !known {
 			schema = input
+			if c.adds != nil {
+				schema = input.With(c.adds.Output(input).Columns...)
+			}
+			if plan := c.gives[name]; plan != nil {
+				schema = plan.Output(schema)
+			}
 		}
 		if name == "" {
 			name = mainOutput
