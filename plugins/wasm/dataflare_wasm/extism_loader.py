@@ -46,10 +46,10 @@ class Extism(Loader):
 
 
 class Instances(Guests):
-    """The instances of one plugin's module."""
+    """The instances of one plugin's module; none is kept that has no work."""
 
     def __init__(self, manifest: Manifest, limits: Limits) -> None:
-        super().__init__(self._started)
+        super().__init__(self._started, keep=0)
         self._manifest = manifest
         self._limits = limits
         self._module: ExtismModule | None = None

@@ -35,6 +35,8 @@ class WasmGuest(Carrier):
     def __init__(self, engine: Engine, module: wasmtime.Module, limits: Limits, plugin: str) -> None:
         super().__init__(plugin, limits)
         self._exchange = Exchange(plugin)
+        # While one lives, the engine has the module at hand for others; with the last its memory goes too.
+        self._module = module
         try:
             self.sandbox = Sandbox(
                 engine, module, self._exchange.imports, plugin=plugin, memory=limits.memory or MEMORY
@@ -47,11 +49,6 @@ class WasmGuest(Carrier):
             self.close()
             message = f"the module of `{plugin}` has version {abi} of the interface, this host has {ABI}"
             raise ConfigError.of("plugin.wasm_abi", message, fix="build it with an SDK for this host")
-
-    @property
-    def memory(self) -> int:
-        """Bytes of linear memory that it has now."""
-        return self.sandbox.memory.size
 
     def close(self) -> None:
         """End it. Never raises. From any thread."""

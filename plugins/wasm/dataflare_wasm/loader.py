@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflare.errors import ConfigError, Problem
-from dataflare.hosting import Guests, Limits, Transport, component_classes
+from dataflare.hosting import Guests, Limits, component_classes
 from dataflare_host.kinds import Loader
 from dataflare_wasm.engine import Engine, Settings, engine
 from dataflare_wasm.exchange import IMPORTS
 from dataflare_wasm.guest import EXPORTS, WasmGuest
 from dataflare_wasm.imports import insist, lacking, refused
 from dataflare_wasm.package import asked, entry_of, table_of
-from dataflare_wasm.sandbox import MEMORY
 
 if TYPE_CHECKING:
     import wasmtime
@@ -43,21 +42,16 @@ class Wasm(Loader):
 
 
 class Instances(Guests):
-    """The instances of one plugin's module. Compiled and checked when the first is needed."""
+    """The instances of one plugin's module, compiled and checked when the first is needed.
+
+    None is kept that has no work: a fresh one takes a millisecond, one that waits some megabytes.
+    """
 
     def __init__(self, file: Path, limits: Limits, manifest: Manifest) -> None:
-        super().__init__(self._started)
+        super().__init__(self._started, keep=0)
         self._file = file
         self._limits = limits
         self._manifest = manifest
-
-    def give_back(self, transport: Transport) -> None:
-        """Kept for the next, unless its memory has grown: that never shrinks again."""
-        assert isinstance(transport, WasmGuest)
-        if transport.memory > (self._limits.memory or MEMORY) // 4:
-            transport.close()
-        else:
-            super().give_back(transport)
 
     def _started(self) -> WasmGuest:
         machine = engine_for(self._limits)

@@ -42,8 +42,10 @@ def table_of(manifest: Manifest) -> Mapping[str, Any] | None:
 def asked(guests: Guests, plugin: str) -> Mapping[str, Any]:
     """What a plugin says of itself when it is asked. Raises ConfigError, GuestLost, what the guest answers with."""
     transport = guests.take()
-    answer = transport.call(Frame({"op": "describe"}), _nobody, START)
-    guests.give_back(transport)
+    try:
+        answer = transport.call(Frame({"op": "describe"}), _nobody, START)
+    finally:
+        transport.close()
     if "error" in answer.header:
         raise error_of(answer.header["error"])
     return answer.header
