@@ -29,7 +29,7 @@ export function* process(instance: Instance, frame: Frame): Steps<Answer> {
 /** Timers of keys are due. */
 export function* timer(instance: Instance, frame: Frame): Steps<Answer> {
   instance.moment(frame.header);
-  const keys = new Batch(rowsIn(partAt(frame, frame.header.part), null), undefined, "", "");
+  const keys = new Batch(rowsIn(partAt(frame, frame.header.part), instance.reading), undefined, "", "");
   const time = new Date(String(word(frame.header, "time")));
   return answer(instance, yield* outputsIn(yield* instance.call("timer", [keys], { time })), keys);
 }

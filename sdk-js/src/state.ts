@@ -17,6 +17,8 @@ export interface KeyState<S> {
   get(rows: Rows | Iterable<object>): (S | null)[];
   /** New values for the keys of rows; null: forget. Of rows with one key the last counts. */
   put(rows: Rows | Iterable<object>, values: readonly (S | null)[]): void;
+  /** All keys that this lane holds, as rows of the key columns, with their values; not what the running call has put. */
+  entries(): (readonly [Row, S])[];
 }
 
 /** Timers of the keys. Due ones come as a call of `timer`. */
@@ -56,6 +58,12 @@ export class HostState implements KeyState<unknown> {
 
   put(rows: Iterable<object>, values: readonly unknown[]): void {
     this.keep(this.#keys().of([...rows]), values);
+  }
+
+  entries(): (readonly [Row, unknown])[] {
+    const { header } = this.#host.ask("state.items", { name: this.#kept.name });
+    const values = header.values as unknown[];
+    return (header.keys as string[]).map((key, index) => [this.#keys().row(key), values[index]] as const);
   }
 
   /** The values of keys. */

@@ -6,6 +6,9 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dataflare import Batch
+from dataflare import Batch, keys
 from dataflare.context import Context
 from dataflare.declare import components_in
 from dataflare.drive import ProcessorDriver, driver_for
 from dataflare.errors import ConfigError, Reject, Retry
 from dataflare.guest import Frame
 from dataflare.hosting import Guests, Limits, component_classes, lost
-from dataflare.memory import MemoryState
+from dataflare.json_rows import to_json_rows
+from dataflare.memory import MemoryState, MemoryTimers
 from dataflare.schema import Schema
 from dataflare.split import Resume
 from dataflare.testing import call, processor_suite, source_suite
@@ -54,11 +58,11 @@ class Piped:
         self._process.wait(30)
 
 
-@pytest.fixture(scope="module")
-def theirs(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classes]:
-    """The components of ``sdk-js/test/plugin.ts``."""
-    bundle = tmp_path_factory.mktemp("hosted") / "plugin.js"
-    subprocess.run(["node", "bundle.mjs", "test/plugin.ts", str(bundle)], cwd=sdk_js, check=True, timeout=120)
+@contextmanager
+def hosted(sdk_js: Path, folder: Path, entry: str) -> Iterator[Classes]:
+    """The components of a module in TypeScript, as a host has them."""
+    bundle = folder / "plugin.js"
+    subprocess.run(["node", "bundle.mjs", entry, str(bundle)], cwd=sdk_js, check=True, timeout=120)
     started: list[Piped] = []
 
     def start() -> Piped:
@@ -72,6 +76,20 @@ def theirs(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[C
     yield {f"{made.kind}:{made.spec.name}": made for made in component_classes(described, guests, Limits(), "vectors")}
     for each in started:
         each.close()
+
+
+@pytest.fixture(scope="module")
+def theirs(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classes]:
+    """Those that the vectors call."""
+    with hosted(sdk_js, tmp_path_factory.mktemp("theirs"), "test/plugin.ts") as classes:
+        yield classes
+
+
+@pytest.fixture(scope="module")
+def more(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Classes]:
+    """Those of these tests alone."""
+    with hosted(sdk_js, tmp_path_factory.mktemp("more"), "test/hosted.ts") as classes:
+        yield classes
 
 
 def ours() -> Classes:
@@ -151,3 +169,78 @@ def test_a_wrong_configuration_is_refused_before_a_guest_sees_it(theirs: Classes
     with pytest.raises(ConfigError) as caught:
         theirs["processor:times"](by="many")
     assert (caught.value.code, caught.value.problems[0].pointer) == ("config.type", "/by")
+
+
+COLUMNS: dict[str, pa.Array] = {
+    "bool": pa.array([True, None]),
+    "int8": pa.array([-128, None], pa.int8()),
+    "int64": pa.array([2**53 + 1, -(2**63)]),
+    "uint64": pa.array([2**64 - 1, 7], pa.uint64()),
+    "float": pa.array([0.5, float("inf")], pa.float32()),
+    "double": pa.array([0.1, float("nan")]),
+    "decimal": pa.array([Decimal("1.50"), Decimal("-0.05")], pa.decimal128(10, 2)),
+    "text": pa.array(["Zürich", ""]),
+    "binary": pa.array([b"\x00\xff", b""]),
+    "dictionary": pa.array(["x", "y"]).dictionary_encode(),
+    "date": pa.array([date(2026, 1, 31), date(1969, 12, 31)]),
+    "time": pa.array([1, 86_399_999_999_999], pa.time64("ns")),
+    "second": pa.array([0, 86_399], pa.time32("s")),
+    "zoned": pa.array([1, -1], pa.timestamp("ns", "UTC")),
+    "paris": pa.array([1, -1], pa.timestamp("ms", "Europe/Paris")),
+    "local": pa.array([1, -1], pa.timestamp("us")),
+    "duration": pa.array([1_500_000, -1], pa.duration("us")),
+    "null": pa.array([None, None]),
+}
+NESTED: dict[str, pa.Array] = {
+    "list": pa.array([[1, None], None]),
+    "struct": pa.array([{"a": 2**60, "b": b"x"}, None]),
+    "map": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64())),
+}
+
+
+@contextmanager
+def opened(made: Any, schema: pa.Schema, ctx: Context | None = None, **config: Any) -> Iterator[ProcessorDriver]:
+    driver = driver_for(made(**config), ctx or Context())
+    assert isinstance(driver, ProcessorDriver)
+    driver.plan({"": Schema(schema)})
+    driver.open(Resume())
+    yield driver
+    driver.close()
+
+
+@pytest.mark.parametrize("name", [*COLUMNS, *NESTED])
+def test_rows_of_every_type_come_back_as_they_went(more: Classes, name: str) -> None:
+    batch = pa.record_batch({name: {**COLUMNS, **NESTED}[name]})
+    with opened(more["processor:same"], batch.schema) as driver:
+        ((_, back),) = driver.process(Batch(batch)).outputs
+    assert to_json_rows(back) == to_json_rows(batch)
+    assert back.schema.field(0).type == batch.schema.field(0).type
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_keys_of_every_type_are_the_hosts(more: Classes, name: str) -> None:
+    """State is found by the keys that the host makes of the same rows, and comes back with their values."""
+    column = COLUMNS[name]
+    batch = pa.record_batch({"k": column, "n": pa.array([1, 2])})
+    state = MemoryState()
+    with opened(more["processor:summed"], batch.schema, Context(state=state), key="k") as driver:
+        for _ in range(2):
+            driver.process(Batch(batch))
+            state.apply()
+        assert set(state.items("state")) == set(keys.encode(batch, ["k"]))
+        ((_, told),) = driver.finish().outputs
+    wanted: dict[Any, int] = {}
+    for row, n in zip(to_json_rows(batch), (2, 4), strict=True):
+        wanted[row["k"]] = wanted.get(row["k"], 0) + n
+    assert {row["k"]: row["sum"] for row in to_json_rows(told)} == wanted
+
+
+def test_timers_are_the_hosts(more: Classes) -> None:
+    at = [datetime(2026, 1, 1, 0, minute, tzinfo=UTC) for minute in (1, 2)]
+    batch = Batch.of([{"k": 2**60, "at": at[0]}, {"k": 5, "at": at[1]}])
+    timers = MemoryTimers(("k",))
+    with opened(more["processor:quiet"], batch.schema, Context(timers=timers), key="k") as driver:
+        driver.process(batch)
+        due = batch.select(["k"]).slice(0, 1)
+        ((_, told),) = driver.timer(due, at[0]).outputs
+    assert told.to_rows() == [{"k": 2**60, "quiet_at": at[0]}]

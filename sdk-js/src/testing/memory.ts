@@ -93,6 +93,10 @@ export class MemoryHost {
           this.#put(name, header.keys as string[], header.values as unknown[]);
         });
         return [{}];
+      case "state.items": {
+        const held = [...(this.#states.get(name) ?? [])];
+        return [{ keys: held.map(([key]) => key), values: held.map(([, value]) => value) }];
+      }
       case "timers.set":
       case "timers.drop":
         this.#timers(frame);
