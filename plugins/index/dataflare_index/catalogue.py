@@ -1,0 +1,110 @@
+"""What an index says of its plugins: a JSON file a plugin, with its releases, what they ask for and what they need."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+from packaging.version import Version
+
+from dataflare.errors import ConfigError
+from dataflare_author.wheel_check import Wheel
+
+Json = Any
+
+
+@dataclass(frozen=True)
+class File:
+    """One wheel of a release."""
+
+    name: str
+    sha256: str
+    size: int
+    metadata_sha256: str
+    requires_python: str | None
+    published: str
+
+
+@dataclass
+class Listed:
+    """One plugin of an index. ``releases``: version → what is said of it."""
+
+    name: str
+    releases: dict[str, dict[str, Json]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, index: Path, name: str) -> Listed:
+        """What the index says of a plugin; nothing, where it does not know it."""
+        try:
+            told = json.loads((index / "catalogue" / f"{name}.json").read_text("utf-8"))
+        except FileNotFoundError:
+            return cls(name)
+        return cls(name, told["releases"])
+
+    def content(self) -> bytes:
+        """The file's bytes: always the same for the same releases."""
+        told = {"name": self.name, "releases": {version: self.releases[version] for version in self.versions()}}
+        return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+
+    def versions(self) -> list[str]:
+        """The versions, oldest first."""
+        return sorted(self.releases, key=Version)
+
+    def add(self, wheel: Wheel, metadata: bytes) -> bool:
+        """Take in a wheel; False where exactly it is there already.
+
+        Raises ConfigError: ``index.changed`` for other bytes under a published name, ``index.manifests`` for wheels of
+        one release with different manifests.
+        """
+        manifest = wheel.files[f"{wheel.names.package}/dataflare.toml"]
+        digest = hashlib.sha256(manifest).hexdigest()
+        release = self.releases.setdefault(
+            wheel.version, {"manifest_sha256": digest, "files": {}, "yanked": None, **_told(manifest)}
+        )
+        known = release["files"].get(wheel.path.name)
+        if known is not None:
+            if known["sha256"] == wheel.digest:
+                return False
+            message = f"`{wheel.path.name}` is published with other content"
+            raise ConfigError.of("index.changed", message, fix="what is published never changes: give it a new version")
+        if release["manifest_sha256"] != digest:
+            message = f"the wheels of `{self.name}` {wheel.version} have different manifests"
+            raise ConfigError.of("index.manifests", message, fix="build all wheels of a release from one manifest")
+        release["files"][wheel.path.name] = {
+            "sha256": wheel.digest,
+            "size": wheel.path.stat().st_size,
+            "metadata_sha256": hashlib.sha256(metadata).hexdigest(),
+            "requires_python": HeaderParser().parsestr(metadata.decode())["Requires-Python"],
+            "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return True
+
+    def yank(self, version: str, reason: str) -> None:
+        """Mark a release. Raises ConfigError ``index.unknown``."""
+        if version not in self.releases:
+            have = ", ".join(self.versions()) or "none"
+            raise ConfigError.of("index.unknown", f"the index has no `{self.name}` {version}", fix=f"it has {have}")
+        self.releases[version]["yanked"] = reason
+
+
+def _told(manifest: bytes) -> dict[str, Json]:
+    given = tomllib.loads(manifest.decode())
+    plugin, api = given.get("plugin", {}), given.get("api", {})
+    return {
+        "summary": plugin.get("summary", ""),
+        "license": plugin.get("license", ""),
+        "runtime": given.get("runtime", {}).get("kind", ""),
+        "api": api.get("requires", ""),
+        "host": api.get("host", ""),
+        "features": api.get("features", []),
+        "dependencies": given.get("dependencies", {}),
+        "permissions": given.get("permissions", {}),
+        "components": {kind: sorted(named) for kind, named in given.get("components", {}).items()},
+        "summaries": given.get("summaries", {}),
+    }

@@ -1,0 +1,177 @@
+"""Reads an index as somebody who trusts only its root: every byte is checked against TUF's metadata."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from tuf.api.exceptions import (
+    BadVersionNumberError,
+    DownloadError,
+    DownloadHTTPError,
+    DownloadLengthMismatchError,
+    EqualVersionNumberError,
+    ExpiredMetadataError,
+    LengthOrHashMismatchError,
+    RepositoryError,
+    UnsignedMetadataError,
+)
+from tuf.ngclient.config import UpdaterConfig
+from tuf.ngclient.fetcher import FetcherInterface
+from tuf.ngclient.updater import Updater
+
+from dataflare.errors import ConfigError, Failed
+
+CHUNK = 1 << 16
+LARGEST = 8 << 20
+"""Bytes of one file of metadata."""
+SECONDS = 30.0
+Json = Any
+ATTACKS: tuple[tuple[type[Exception], str], ...] = (
+    (ExpiredMetadataError, "freeze"),
+    (EqualVersionNumberError, "rollback"),
+    (BadVersionNumberError, "rollback"),
+    (UnsignedMetadataError, "wrong_key"),
+    (DownloadLengthMismatchError, "endless_data"),
+    (LengthOrHashMismatchError, "arbitrary_content"),
+)
+"""What each refusal would be a sign of."""
+
+
+class Client:
+    """An index, a folder or an address, read by its root.
+
+    ``cache`` keeps the metadata seen last: an index that goes back behind it is refused.
+    """
+
+    def __init__(self, place: str, root: bytes, cache: Path) -> None:
+        base = place if "://" in place else Path(place).absolute().as_uri()
+        self._base = base.rstrip("/") + "/"
+        self._root = root
+        self._cache = cache
+        self._fetcher = _Files() if self._base.startswith("file:") else _Web()
+        self._updaters: dict[bool, Updater] = {}
+
+    def names(self) -> list[str]:
+        """The plugins."""
+        return sorted(re.sub(r"^catalogue/(.*)\.json$", r"\1", each) for each in self.targets() if each[0] == "c")
+
+    def targets(self) -> list[str]:
+        """The paths of everything that is signed."""
+        updater = self._updater(True)
+        with _told(self._base):
+            top: Any = updater._trusted_set["targets"]
+            found: list[str] = []
+            for role in top.delegations.succinct_roles.get_roles():
+                found += updater._load_targets(role, "targets").targets
+        return sorted(found)
+
+    def plugin(self, name: str) -> Json:
+        """What the catalogue says of a plugin. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
+        path = f"catalogue/{name}.json"
+        return json.loads(self.file(path, self._cache / "catalogue" / f"{name}.json").read_bytes())
+
+    def file(self, path: str, to: Path) -> Path:
+        """A file of the index, checked. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
+        updater = self._updater(path.startswith("catalogue/"))
+        with _told(self._base):
+            info = updater.get_targetinfo(path)
+            if info is None:
+                raise ConfigError.of("index.unknown", f"the index has no `{path}`")
+            to.parent.mkdir(parents=True, exist_ok=True)
+            kept = updater.find_cached_target(info, str(to))
+            return Path(kept or updater.download_target(info, str(to)))
+
+    def snapshot(self) -> int:
+        """The number of the snapshot that is read."""
+        return int(self._updater(True)._trusted_set.snapshot.version)
+
+    def metadata_names(self) -> list[str]:
+        """The files of metadata that the snapshot in use speaks of, the timestamp last."""
+        trusted: Any = self._updater(True)._trusted_set
+        roots = [f"{number}.root.json" for number in range(1, trusted.root.version + 1)]
+        held = [f"{meta.version}.{name}" for name, meta in sorted(trusted.snapshot.meta.items())]
+        return [*roots, *held, f"{trusted.snapshot.version}.snapshot.json", "timestamp.json"]
+
+    def raw(self, path: str) -> bytes:
+        """A file as it is there, unchecked: of metadata, which whoever reads it checks."""
+        with _told(self._base):
+            return self._fetcher.download_bytes(self._base + path, LARGEST)
+
+    def _updater(self, prefixed: bool) -> Updater:
+        if prefixed not in self._updaters:
+            folder = self._cache / "metadata"
+            folder.mkdir(parents=True, exist_ok=True)
+            with _told(self._base):
+                made = Updater(
+                    str(folder),
+                    self._base + "metadata/",
+                    str(self._cache),
+                    self._base,
+                    self._fetcher,
+                    UpdaterConfig(prefix_targets_with_hash=prefixed),
+                    bootstrap=self._root,
+                )
+                made.refresh()
+            self._updaters[prefixed] = made
+        return self._updaters[prefixed]
+
+
+class _told:
+    """What TUF refuses, said in our words: with the attack that it would be a sign of."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (RepositoryError, DownloadError)):
+            attack = next((name for known, name in ATTACKS if isinstance(error, known)), None)
+            code = "index.unreachable" if isinstance(error, DownloadError) and attack is None else "index.not_trusted"
+            what = (
+                f"{self._place} cannot be trusted" if code == "index.not_trusted" else f"{self._place} cannot be read"
+            )
+            raise Failed.of(
+                code,
+                what,
+                cause=str(error),
+                fix="what is installed stays; ask who keeps the index" if attack else "look whether it is there",
+                details={"attack": attack},
+            ) from error
+
+
+class _Files(FetcherInterface):
+    """Fetches from a folder."""
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        file = Path(unquote(urlsplit(url).path))
+        try:
+            with file.open("rb") as content:
+                while part := content.read(CHUNK):
+                    yield part
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise DownloadHTTPError(f"there is no {file}", 404) from error
+
+
+class _Web(FetcherInterface):
+    """Fetches over HTTP: no redirects, no proxies, bounded in time."""
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        import httpx
+
+        try:
+            with (
+                httpx.Client(trust_env=False, timeout=SECONDS) as client,
+                client.stream("GET", quote(url, safe=":/%?=&")) as answer,
+            ):
+                if answer.status_code != 200:
+                    raise DownloadHTTPError(f"{url} answers {answer.status_code}", answer.status_code)
+                yield from answer.iter_raw(CHUNK)
+        except httpx.HTTPError as error:
+            raise DownloadError(f"{url}: {error}") from error

@@ -1,0 +1,106 @@
+"""``index init | add | yank | refresh | verify | mirror | serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dataflare import Command, field
+from dataflare_host.cli.output import as_text, show_problems, tell
+
+Json = Any
+
+
+class Init(Command, name="index.init"):
+    """Begin an index in a folder, and make its signing keys beside it."""
+
+    def call(
+        self, dir: Path, *, name: str = field(default="", help="What the index is called; if not given, as its folder.")
+    ) -> Json:
+        """``{"index", "name", "keys", "root"}``. Raises ConfigError ``index.exists``, ``index.keys_exist``."""
+        from dataflare_index.publishing import init
+
+        return init(dir, name or dir.absolute().name)
+
+    def show(self, answer: Json) -> str:
+        """Where things are, and what to do with the keys."""
+        return as_text(answer) + "\n\nTake the root keys to a machine without a network. Clients trust the file `root`."
+
+
+class Add(Command, name="index.add"):
+    """Publish wheels of plugins in an index."""
+
+    def call(self, dir: Path, wheels: list[Path]) -> Json:
+        """``{"added", "known", "snapshot"}``: all wheels or none. Raises ConfigError ``index.…``, ``author.wheel``."""
+        from dataflare_index.publishing import add
+
+        return add(dir, wheels)
+
+
+class Yank(Command, name="index.yank"):
+    """Mark a release as not to be chosen any more; those who hold or name it still get it."""
+
+    def call(
+        self, dir: Path, name: str, version: str, *, reason: str = field(default="", help="Why; clients show it.")
+    ) -> Json:
+        """``{"yanked", "reason", "snapshot"}``. Raises ConfigError ``index.unknown``."""
+        from dataflare_index.publishing import yank
+
+        return yank(dir, name, version, reason or "yanked")
+
+
+class Refresh(Command, name="index.refresh"):
+    """Sign an index anew before its signatures expire: the timestamp within a week."""
+
+    def call(self, dir: Path) -> Json:
+        """``{"snapshot"}``. Raises ConfigError ``index.none``, ``index.key``."""
+        from dataflare_index.publishing import refresh
+
+        return refresh(dir)
+
+
+class Verify(Command, name="index.verify"):
+    """Check an index as a client would: signatures, digests, nothing missing, nothing that nobody signed."""
+
+    def call(self, dir: Path, *, root: Path | None = field(default=None, help="The root that is trusted.")) -> Json:
+        """``{"ok", "problems"}``."""
+        from dataflare_index.checking import verify
+
+        problems = verify(dir, None if root is None else root.read_bytes())
+        return {"ok": not problems, "problems": [problem.as_json() for problem in problems]}
+
+    def show(self, answer: Json) -> str:
+        """The problems go to stderr."""
+        from dataflare import Problem
+
+        known = Problem.__dataclass_fields__
+        show_problems(Problem(**{key: told[key] for key in told if key in known}) for told in answer["problems"])
+        return "all that is published is as it was signed" if answer["ok"] else ""
+
+
+class Mirror(Command, name="index.mirror"):
+    """Copy an index, checking all that is copied."""
+
+    def call(
+        self, source: str, dir: Path, *, root: Path | None = field(default=None, help="The root that is trusted.")
+    ) -> Json:
+        """``{"index", "files", "copied", "snapshot"}``. Raises Failed ``index.not_trusted``, ``index.unreachable``."""
+        from dataflare_index.checking import mirror
+
+        return mirror(source, dir, None if root is None else root.read_bytes())
+
+
+class Serve(Command, name="index.serve"):
+    """Serve an index on this machine, for tests and for a look."""
+
+    def call(self, dir: Path, *, port: int = field(default=8765, help="On 127.0.0.1; 0: any that is free.")) -> Json:
+        """Serves until it is interrupted."""
+        from dataflare_index.serving import server_of
+
+        with server_of(dir, port) as server:
+            tell(f"pip install --index-url http://127.0.0.1:{server.server_address[1]}/simple/ dataflare-NAME")
+            try:
+                server.serve_forever()
+            except KeyboardInterrupt:
+                return {"served": str(dir)}
+        return {"served": str(dir)}

@@ -1,0 +1,137 @@
+"""Making and changing an index: what is published first lies there, and counts once it is signed."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dataflare.errors import ConfigError
+from dataflare_author.wheel_check import Wheel, read_wheel
+from dataflare_index import simple
+from dataflare_index.catalogue import Listed
+from dataflare_index.keys import folder_of, make_keys
+from dataflare_index.signing import METADATA, begin, publish, put
+from dataflare_index.signing import refresh as sign_anew
+
+FORMAT = 1
+Json = Any
+
+
+def init(index: Path, name: str) -> dict[str, Json]:
+    """Begin an index. Raises ConfigError ``index.exists``, ``index.keys_exist``."""
+    if index.exists() and any(index.iterdir()):
+        raise ConfigError.of("index.exists", f"{index} is not empty", fix="name a folder that is not there yet")
+    signers = make_keys(index)
+    index.mkdir(parents=True, exist_ok=True)
+    put(index / "index.json", (json.dumps({"format": FORMAT, "name": name}, indent=1) + "\n").encode())
+    begin(index, signers)
+    _write_roots(index)
+    return {
+        "index": str(index),
+        "name": name,
+        "keys": str(folder_of(index)),
+        "root": str(index / METADATA / "1.root.json"),
+    }
+
+
+def add(index: Path, wheels: Iterable[Path]) -> dict[str, Json]:
+    """Publish wheels, all or none; ``{"added", "known", "snapshot"}``.
+
+    Raises ConfigError: what is wrong with a wheel, ``index.changed``, ``index.name``, ``index.manifests``.
+    """
+    read = [read_wheel(path) for path in wheels]
+    with changing(index):
+        listed: dict[str, Listed] = {}
+        added, known, files = [], [], []
+        for wheel in read:
+            name = wheel.names.id
+            one = listed.setdefault(name, Listed.read(index, name))
+            if not one.releases:
+                _check_name(name, names_of(index))
+            metadata = _metadata_of(wheel)
+            if not one.add(wheel, metadata):
+                known.append(wheel.path.name)
+                continue
+            added.append(wheel.path.name)
+            place = f"files/{name}/{wheel.path.name}"
+            files += [(place, wheel.path.read_bytes()), (f"{place}.metadata", metadata)]
+        for place, content in files:
+            put(index / place, content)
+        snapshot = _changed(index, [one for one in listed.values() if one.releases], [place for place, _ in files])
+        return {"added": added, "known": known, "snapshot": snapshot}
+
+
+def yank(index: Path, name: str, version: str, reason: str) -> dict[str, Json]:
+    """Mark a release as not to be chosen any more (PEP 592). Raises ConfigError ``index.unknown``."""
+    with changing(index):
+        listed = Listed.read(index, name)
+        listed.yank(version, reason)
+        return {"yanked": f"{name} {version}", "reason": reason, "snapshot": _changed(index, [listed], [])}
+
+
+def refresh(index: Path) -> dict[str, Json]:
+    """Sign everything anew before it expires."""
+    with changing(index):
+        return {"snapshot": sign_anew(index)}
+
+
+def names_of(index: Path) -> list[str]:
+    """The plugins of an index."""
+    return sorted(file.stem for file in (index / "catalogue").glob("*.json") if "." not in file.stem)
+
+
+@contextmanager
+def changing(index: Path) -> Iterator[None]:
+    """One change of an index at a time. Raises ConfigError ``index.none``."""
+    if not (index / "index.json").exists():
+        raise ConfigError.of("index.none", f"{index} holds no index", fix="begin one: `dataflare index init`")
+    folder = folder_of(index)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:
+    """Write the catalogue and the pages of these plugins, and sign; the number of the snapshot."""
+    targets = list(files)
+    for one in listed:
+        content = one.content()
+        # Under the name of its content too: a client that reads meanwhile finds what its snapshot speaks of.
+        digest = hashlib.sha256(content).hexdigest()
+        put(index / "catalogue" / f"{digest}.{one.name}.json", content)
+        put(index / "catalogue" / f"{one.name}.json", content)
+        targets.append(f"catalogue/{one.name}.json")
+        page = index / "simple" / simple.distribution_of(one.name)
+        put(page / "index.html", simple.project_html(one))
+        put(page / "index.json", simple.project_json(one))
+    _write_roots(index)
+    return publish(index, targets)
+
+
+def _write_roots(index: Path) -> None:
+    names = names_of(index)
+    put(index / "simple" / "index.html", simple.root_html(names))
+    put(index / "simple" / "index.json", simple.root_json(names))
+
+
+def _metadata_of(wheel: Wheel) -> bytes:
+    return next(content for name, content in wheel.files.items() if name.endswith(".dist-info/METADATA"))
+
+
+def _check_name(name: str, known: list[str]) -> None:
+    """A new name must not be taken for another one. Raises ConfigError ``index.name``."""
+    for other in known:
+        if other != name and skeleton(other) == skeleton(name):
+            message = f"`{name}` looks like `{other}`, which is another plugin"
+            raise ConfigError.of("index.name", message, fix="give it a name that nobody takes for that one")
+
+
+def skeleton(name: str) -> str:
+    """What is left of a name where what looks alike is one: separators, `0` and `o`, `1`, `i` and `l`."""
+    return name.replace("-", "").translate(str.maketrans("01i5", "ollS")).replace("rn", "m").lower()
