@@ -20,6 +20,7 @@ NOT_CODES = re.compile(
     r"|list|show|drop|replay|info)"
     r"|plugin\.(add|build|dev|new|remove|test|wasm|js|swap|reload)\Z"
     r"|(flow\.(run|schema|started|stop|status|drain|reload))"
+    r"|index\.(init|add|yank|refresh|verify|mirror|serve|html|json)\Z"
     r"|secret\.read"
     r"|verify\.toml"
 )
