@@ -41,7 +41,7 @@ class Guest:
 
     def __init__(self, name: str, script: str, limits: Limits, source_map: bytes | None, plugin: str) -> None:
         chosen, machine = choose(name), engine()
-        module, memory = machine.module(chosen.file), chosen.memory(limits.memory)
+        module, memory = chosen.module(machine), chosen.memory(limits.memory)
         self.host = Host()
         self.transport = JavaScriptGuest(
             Bundle(plugin, script.encode(), Places(source_map), machine, module, memory, limits)

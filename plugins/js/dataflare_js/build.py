@@ -43,13 +43,18 @@ def cache() -> Path:
     return Path(os.environ.get("DATAFLARE_CACHE") or usual) / "js"
 
 
-def cached(name: str) -> Path:
-    """Where an engine of these sources and versions is kept once it was built."""
+def digest_of(name: str) -> str:
+    """The digest of what an engine is made of: its sources, its packages and their versions, and how."""
     recipe = ENGINES[name]
     made_of = hashlib.sha256("\n".join(recipe.packages).encode())
     for source in (*recipe.sources, "../build.py"):
         made_of.update((SOURCES / source).read_bytes())
-    return cache() / f"{name}-{made_of.hexdigest()[:16]}.wasm"
+    return made_of.hexdigest()
+
+
+def cached(name: str) -> Path:
+    """Where an engine is kept once it was built."""
+    return cache() / f"{name}-{digest_of(name)[:16]}.wasm"
 
 
 def build(name: str) -> Path:

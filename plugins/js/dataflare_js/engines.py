@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataflare.errors import ConfigError
-from dataflare_js.build import ENGINES, cached
+from dataflare_js.build import ENGINES, cached, digest_of
+
+if TYPE_CHECKING:
+    import wasmtime
+
+    from dataflare_wasm.engine import Engine
 
 VARIABLE = "DATAFLARE_JS_ENGINE"
 _MIB = 1 << 20
@@ -26,10 +32,15 @@ MEMORY = {"starling": Memory(128 * _MIB, 512 * _MIB), "quickjs": Memory(4 * _MIB
 
 @dataclass(frozen=True)
 class Chosen:
-    """An engine, and the file of its core module."""
+    """An engine, the file of its core module, and the digest of what that was made of."""
 
     name: str
     file: Path
+    digest: str
+
+    def module(self, machine: Engine) -> wasmtime.Module:
+        """Its code, compiled or from the cache."""
+        return machine.module(self.file, known=self.digest)
 
     def memory(self, limit: int | None) -> int:
         """Bytes that a plugin gets. Raises ConfigError ``js.memory`` where the limit is too small for the engine."""
@@ -58,7 +69,7 @@ def choose(given: str | None = None) -> Chosen:
     for name in (asked,) if asked else ENGINES:
         for file in (Path(__file__).parent / "engines" / f"{name}.wasm", cached(name)):
             if file.exists():
-                return Chosen(name, file)
+                return Chosen(name, file, digest_of(name))
     raise ConfigError.of(
         "js.no_engine",
         f"the JavaScript engine{f' `{asked}`' if asked else ''} is not on this machine",

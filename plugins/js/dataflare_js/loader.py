@@ -63,7 +63,7 @@ class JavaScript(Loader, name="js"):
             raise ConfigError.of("js.missing", f"the script `{file.name}` of `{plugin}` is missing", fix=fix)
         places, chosen = Places(_read(file.with_name(f"{file.name}.map"))), choose(self.engine)
         machine, memory = engine_for(limits), chosen.memory(limits.memory)
-        return Bundle(plugin, script, places, machine, machine.module(chosen.file), memory, limits)
+        return Bundle(plugin, script, places, machine, chosen.module(machine), memory, limits)
 
 
 def _read(file: Path) -> bytes | None:

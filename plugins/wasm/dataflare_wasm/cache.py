@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,18 +32,18 @@ class Cache:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or usual_folder()
 
-    def module(self, engine: Engine, digest: str, content: bytes) -> wasmtime.Module:
+    def module(self, engine: Engine, digest: str, content: Callable[[], bytes]) -> wasmtime.Module:
         """The compiled module of WASM with this SHA-256. Raises ConfigError ``plugin.wasm_invalid``."""
         try:
             folder = SealedFolder(self._folder)
         except OSError as error:
             _log.warning("compiled WASM modules are not kept: %s", error)
-            return engine.compile(content)
+            return engine.compile(content())
         code = self._folder / f"{digest[:40]}-{_made_for(engine)}.cwasm"
         found = _load(engine, code, folder)
         if found is not None:
             return found
-        module = engine.compile(content)
+        module = engine.compile(content())
         try:
             _keep(code, bytes(module.serialize()), folder)
         except OSError as error:

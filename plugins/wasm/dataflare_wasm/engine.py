@@ -61,18 +61,17 @@ class Engine:
         self._digests: dict[tuple[str, int, int, int], str] = {}
         self._turn = threading.Lock()
 
-    def module(self, wasm: Path | bytes) -> wasmtime.Module:
+    def module(self, wasm: Path | bytes, known: str = "") -> wasmtime.Module:
         """The compiled module of a WASM file or of its bytes; compiled once, then taken from the cache.
 
+        ``known``: what stands for the content of our own file as a digest does; then it is read only to be compiled.
         Raises ConfigError ``plugin.wasm_missing``, ``plugin.wasm_invalid``.
         """
         with self._turn:
-            digest, content = self._read(wasm)
+            digest, content = (known, None) if known else self._read(wasm)
             module = self._modules.get(digest)
             if module is None:
-                if content is None:
-                    _, content = _content(wasm)
-                module = self._cache.module(self, digest, content)
+                module = self._cache.module(self, digest, lambda: _content(wasm)[1] if content is None else content)
                 self._modules[digest] = module
             return module
 
