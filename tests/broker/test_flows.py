@@ -7,26 +7,17 @@ import threading
 
 import pytest
 from servers import answer
+from worker.projects import add_plugin
 
 from dataflare.errors import ConfigError
 from dataflare_flow import Flow
 from dataflare_host import Host
 
-MANIFEST = """\
-schema = 1
-[plugin]
-id = "shop"
-version = "1.0.0"
-summary = "Orders of a shop."
-[api]
-requires = ">=1.0,<2"
-[runtime]
-kind = "python"
-entry = "{package}"
+ASKED = """\
 [permissions]
-http = [{{ host = "127.0.0.1", methods = ["GET"], reason = "orders" }}]
-secrets = [{{ name = "shop", inject = "http-header:X-Key@127.0.0.1", schemes = ["http"], reason = "sign in" }}]
-inputs = [{{ name = "lines", kinds = ["tcp"], reason = "orders as they come" }}]
+http = [{ host = "127.0.0.1", methods = ["GET"], reason = "orders" }]
+secrets = [{ name = "shop", inject = "http-header:X-Key@127.0.0.1", schemes = ["http"], reason = "sign in" }]
+inputs = [{ name = "lines", kinds = ["tcp"], reason = "orders as they come" }]
 """
 CODE = """\
 from dataflare import Context, source
@@ -54,19 +45,18 @@ def lines(ctx: Context):
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A folder with the plugin `shop` in its set, inline; ``grants`` is the operator's TOML."""
-    package = f"shop_{tmp_path.name.replace('-', '_')}"
-    home = tmp_path / package
-    home.mkdir()
-    (home / "dataflare.toml").write_text(MANIFEST.format(package=package))
-    (home / "__init__.py").write_text(CODE)
-    (tmp_path / "shop.py").write_text(CODE)
+    """A folder with the plugin `shop` in its set; ``grants`` is the operator's TOML."""
     monkeypatch.setenv("DATAFLARE_SECRET_SHOP", "s3cr3t-key")
+    (tmp_path / "shop.py").write_text(CODE)
+    ids = []
 
-    def run(flow, grants="{}", more=""):
-        (tmp_path / "plugins.toml").write_text(
-            f'[plugins.shop]\nfolder = "{package}"\nisolation = "inline"\ngrants = {grants}\n{more}'
-        )
+    def run(flow, grants="{}", more="", isolation="inline"):
+        (tmp_path / "plugins.toml").unlink(missing_ok=True)
+        ids.append(f"shop-{tmp_path.name.replace('_', '-')}-{len(ids)}")
+        add_plugin(tmp_path, ids[-1], CODE, isolation=isolation, more=ASKED)
+        with (tmp_path / "plugins.toml").open("a") as file:
+            file.write(f"grants = {grants}\n{more}")
+        flow = json.loads(json.dumps(flow).replace('"shop/', f'"{ids[-1]}/'))
         (tmp_path / "flow.yaml").write_text(json.dumps(flow))
         with Host.start() as host:
             host.enter(tmp_path)
@@ -75,7 +65,8 @@ def project(tmp_path, monkeypatch):
         return outcome, rows
 
     yield run
-    for name in [name for name in sys.modules if name.startswith(package)]:
+    packages = tuple(f"dataflare_{id.replace('-', '_')}" for id in ids)
+    for name in [name for name in sys.modules if name.startswith(packages)]:
         del sys.modules[name]
 
 
@@ -94,9 +85,11 @@ OPEN = '{ http = [{ networks = ["127.0.0.0/8"] }], secrets = [{}], inputs = [{}]
 ROWS = [{"page": page, "n": n} for page in range(3) for n in range(2)]
 
 
-def test_a_source_reads_pages_of_a_service(project, world):
+@pytest.mark.parametrize("isolation", ["inline", "worker"])
+def test_a_source_reads_pages_of_a_service(project, world, isolation):
     server = world.server(pages)
-    outcome, rows = project(flow("shop/orders", url=f"http://127.0.0.1:{server.port}/orders"), OPEN)
+    source = flow("shop/orders", url=f"http://127.0.0.1:{server.port}/orders")
+    outcome, rows = project(source, OPEN, isolation=isolation)
     assert (outcome.status, outcome.problems) == ("finished", ())
     assert sorted(rows, key=str) == sorted(ROWS, key=str)
     assert {asked.headers.get("x-key") for asked in server.asked} == {"s3cr3t-key"}
@@ -120,10 +113,11 @@ def test_a_bare_file_may_do_what_its_flow_grants(project, world):
         ("./shop.py/orders", OPEN, None, "permission.denied"),
     ],
 )
-def test_what_is_not_granted_stops_the_flow_before_it_starts(project, world, uses, grants, step, code):
+@pytest.mark.parametrize("isolation", ["inline", "worker"])
+def test_what_is_not_granted_stops_the_flow_before_it_starts(project, world, uses, grants, step, code, isolation):
     server = world.server(pages)
     with pytest.raises(ConfigError) as caught:
-        project(flow(uses, step, url=f"http://127.0.0.1:{server.port}/orders"), grants)
+        project(flow(uses, step, url=f"http://127.0.0.1:{server.port}/orders"), grants, isolation=isolation)
     assert code in [problem.code for problem in caught.value.problems] or code in str(caught.value)
     assert server.asked == []
 
@@ -157,7 +151,8 @@ def test_the_set_of_the_folder_bounds_requests_and_names_authorities(project, wo
         project(source, OPEN, "[broker]\nsize = 10\n")
 
 
-def test_an_input_is_where_the_flow_says(project):
+@pytest.mark.parametrize("isolation", ["inline", "worker"])
+def test_an_input_is_where_the_flow_says(project, isolation):
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def feed():
@@ -169,7 +164,9 @@ def test_an_input_is_where_the_flow_says(project):
         thread = threading.Thread(target=feed)
         thread.start()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}?reconnect=no"
-        outcome, rows = project(flow("shop/lines", {"inputs": [{"name": "lines", "address": address}]}), OPEN)
+        outcome, rows = project(
+            flow("shop/lines", {"inputs": [{"name": "lines", "address": address}]}), OPEN, isolation=isolation
+        )
         thread.join()
     assert (outcome.status, outcome.problems) == ("finished", ())
     assert [row["text"] for row in rows] == ["one", "two", "three"]
