@@ -214,27 +214,27 @@ def test_a_flow_that_stops_waits_for_no_service(world):
 
 def test_no_more_requests_are_under_way_than_may_be(world):
     world.bounds = replace(world.bounds, in_flight=2)
-    lock, now, most = threading.Lock(), [0], [0]
-    full = threading.Barrier(2)
+    begun, done = threading.Semaphore(0), threading.Event()
 
-    def say(connection, _):
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        full.wait(20)  # two are here at once, again and again
-        with lock:
-            now[0] -= 1
+    def say(connection, asked):
+        begun.release()
+        if asked.target == "/slow":
+            done.wait(20)
         connection.sendall(answer())
 
     server = world.server(say)
-    clients = [world.client() for _ in range(8)]
-    threads = [threading.Thread(target=client.get, args=(f"http://127.0.0.1:{server.port}/",)) for client in clients]
+    url = f"http://127.0.0.1:{server.port}"
+    threads = [threading.Thread(target=world.client().get, args=(f"{url}/slow",)) for _ in range(2)]
     for thread in threads:
         thread.start()
+        assert begun.acquire(timeout=20)
+    with pytest.raises(DataflareError, match=r"http\.timeout"):
+        world.client().get(f"{url}/quick", timeout=0.2)
+    assert world.client(step="another").get(f"{url}/quick").ok
+    done.set()
     for thread in threads:
         thread.join()
-    assert most[0] == 2
-    assert len(server.asked) == 8
+    assert world.client().get(f"{url}/quick").ok
 
 
 def test_nobody_there(world):

@@ -256,6 +256,26 @@ def test_many_lanes_that_are_refused_renew_once(world):
     assert len(service.auth.asked) == 2
 
 
+def test_a_late_refusal_of_an_older_token_does_not_end_a_newer_one(world):
+    service = Service(world)
+    assert service.client().get(service.url).ok
+    (oauth,) = world.shared.tokens._held
+    world.shared.tokens.refused(oauth, "Bearer token-number-1")
+    service.client().get(service.url)
+    world.shared.tokens.refused(oauth, "Bearer token-number-1")
+    assert service.client().get(service.url).ok
+    assert len(service.auth.asked) == 2
+
+
+def test_a_secret_that_was_changed_is_read_again_after_a_refusal(acme):
+    server = acme.server(saying(answer(401), answer(200)), acme.certificate)
+    client = acme.client(secrets=(HEADER,))
+    assert client.get(f"https://api.example:{server.port}/").status == 401
+    acme.secrets["acme"] = "the-new-one"
+    assert client.get(f"https://api.example:{server.port}/").ok
+    assert server.asked[1].headers["authorization"] == "Bearer the-new-one"
+
+
 def test_a_refresh_token_is_changed_for_the_next(world):
     service = Service(world, renewal="next-refresh", flow="refresh_token")
     client = service.client()

@@ -14,7 +14,7 @@ import httpcore
 from dataflare.errors import DataflareError, Failed, PermissionDenied, Problem, Retry
 from dataflare.grants import Asker, Network, matching, networks_of
 from dataflare.http import Http, Response
-from dataflare_broker.http.connecting import Moment, PinnedBackend, Resolver, the_moment, within
+from dataflare_broker.http.connecting import Moment, PinnedBackend, Resolver, within
 from dataflare_broker.http.content import ACCEPTED, read_content
 from dataflare_broker.http.headers import MOST, MOST_BYTES, checked_headers, checked_method, told_headers
 from dataflare_broker.http.injecting import Injection, Scrubber, injections
@@ -170,6 +170,8 @@ class Client(Http):
         values = {injection: self._value(injection, moment) for injection in put}
         sent = {**headers, **{injection.header: injection.prefix + value for injection, value in values.items()}}
         answer = self._exchange(method, url, sent, body, networks, moment)
+        if answer.status == 401:
+            self._forget(put)
         oauth = [injection for injection in put if injection.oauth is not None]
         if answer.status == 401 and oauth:
             for injection in oauth:
@@ -202,6 +204,12 @@ class Client(Http):
                 self._values[name] = self._asker.secret(name).strip()
             self._learn(self._values[name])
             return self._values[name]
+
+    def _forget(self, refused: Iterable[Injection]) -> None:
+        """Secrets that were not taken are read anew for the next request: they may have been changed."""
+        with self._lock:
+            for injection in refused:
+                self._values.pop(injection.name, None)
 
     def _learn(self, secret: str) -> None:
         self._scrubber.learn(secret)
@@ -263,7 +271,7 @@ class Client(Http):
         if answer.status < 200 or len(answer.headers) > 2 * MOST or size > 2 * MOST_BYTES:
             raise Failed.of("http.broken", "the answer's head is larger than is taken, or no last answer")
         headers = told_headers(answer.headers)
-        content = b"" if method == "HEAD" else read_content(_bytes(answer), headers, self._shared.bounds.response)
+        content = b"" if method == "HEAD" else read_content(answer.iter_stream(), headers, self._shared.bounds.response)
         if method != "HEAD":
             headers.pop("content-length", None)
         for name in ("content-encoding", "transfer-encoding", "connection", "keep-alive"):
@@ -283,12 +291,6 @@ class Client(Http):
                     network_backend=PinnedBackend(shared.resolve, networks, shared.bounds.connect),
                 )
             return self._pools[networks]
-
-
-def _bytes(answer: httpcore.Response) -> Iterable[bytes]:
-    for piece in answer.iter_stream():
-        the_moment().left()
-        yield piece
 
 
 def _drop_doubtful(pool: httpcore.ConnectionPool) -> None:
