@@ -160,7 +160,8 @@ def test_a_step_looks_each_row_up(components, around, world):
 
 def test_an_input_reaches_a_guest(components, around):
     ctx = around(inputs=[{"name": "in", "address": "udp://127.0.0.1:0"}])
-    host, _, port = ctx.input("in").place.rpartition(":")
+    held = ctx.input("in")
+    host, _, port = held.place.rpartition(":")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
         for text in (b"one", b"two"):
             out.sendto(text, (host, int(port)))
@@ -172,6 +173,9 @@ def test_an_input_reaches_a_guest(components, around):
         got += step.batch.to_rows() if step.batch else []
     driver.close()
     assert got == [{"text": "one"}, {"text": "two"}]
+    assert held.closing  # with the step
+    assert ctx.input("in") is not held
+    ctx.close()
 
 
 def test_the_end_of_an_input_reaches_a_guest(components, around, tmp_path):

@@ -68,6 +68,7 @@ def received(stream, size, most=1 << 16):
 def sender(stream, kind=socket.SOCK_STREAM):
     host, _, port = stream.place.rpartition(":")
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind)
+    made.settimeout(WAIT)
     made.connect((host, int(port)))
     return made
 
