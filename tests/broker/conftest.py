@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from broker.calling import TOKEN
 from servers import Say, Server
 
-from dataflare.grants import Asker
+from dataflare.context import Context
+from dataflare.grants import Asker, services
 from dataflare_broker.http.client import Bounds, Client, Shared
+from dataflare_host import Host
 
 LOOPBACK = ["127.0.0.0/8", "::1/128"]
 
@@ -135,3 +138,21 @@ def world(authority: Authority) -> Iterator[World]:
     made = World(authority)
     yield made
     made.end()
+
+
+@pytest.fixture
+def around(world, monkeypatch, tmp_path):
+    """The surroundings of a step with these grants, in a host whose broker lives in the test's world."""
+    monkeypatch.setenv("DATAFLARE_SECRET_ACME", TOKEN)
+    hosts = []
+
+    def made(**grants):
+        host = Host.start({"default", "broker"})
+        hosts.append(host)
+        broker = host.broker()
+        broker.__dict__["_shared"] = world.shared
+        return Context(flow="test", step="orders", **services("orders", grants, host, flow="test", base=tmp_path))
+
+    yield made
+    for host in hosts:
+        host.stop()

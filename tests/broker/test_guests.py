@@ -4,18 +4,15 @@ import socket
 import time
 
 import pytest
+from broker.calling import HTTP, SECRET, TOKEN, called
 from servers import answer, saying
 
 from dataflare import Batch, Context, Processor, Schema, source, tool
 from dataflare.declare import component_class
-from dataflare.drive import NO_POSITION, ProcessorDriver, SourceDriver, ToolDriver, driver_for
+from dataflare.drive import NO_POSITION, ProcessorDriver, SourceDriver, driver_for
 from dataflare.errors import DataflareError, PermissionDenied, Retry
-from dataflare.grants import services
 from dataflare.split import Demand, Resume, Split
 from dataflare.testing.guests import as_guests
-from dataflare_host import Host
-
-TOKEN = "s3cr3t-token"
 
 
 @tool
@@ -63,38 +60,6 @@ def components(request):
     if request.param == "inline":
         return {f"{each.kind}:{each.spec.name}": each for each in COMPONENTS}
     return as_guests(COMPONENTS, encodings=[request.param])
-
-
-@pytest.fixture
-def around(world, monkeypatch, tmp_path):
-    """The surroundings of a step with these grants, in a host whose broker lives in the test's world."""
-    monkeypatch.setenv("DATAFLARE_SECRET_ACME", TOKEN)
-    hosts = []
-
-    def made(**grants):
-        host = Host.start({"default", "broker"})
-        hosts.append(host)
-        broker = host.broker()
-        broker.__dict__["_shared"] = world.shared
-        return Context(flow="test", step="orders", **services("orders", grants, host, flow="test", base=tmp_path))
-
-    yield made
-    for host in hosts:
-        host.stop()
-
-
-def called(components, name, ctx, /, **given):
-    driver = driver_for(components[f"tool:{name}"](), ctx)
-    assert isinstance(driver, ToolDriver)
-    driver.open(Resume())
-    try:
-        return list(driver.call(given))[-1][1]
-    finally:
-        driver.close()
-
-
-HTTP = {"host": "api.example", "networks": ["127.0.0.0/8"]}
-SECRET = {"name": "acme", "inject": "http-header:Authorization@api.example"}
 
 
 def test_a_request_of_a_guest_is_sent_by_the_host(components, around, world):
