@@ -85,7 +85,7 @@ func init() {
 			schema := dataflare.SchemaOf[sum]()
 			return []dataflare.Stream{{Name: "s", Schema: &schema, Key: []string{"key"}}}, nil
 		}))
-	dataflare.Operator("alarm", "Sets timers.", func(dataflare.Context, keySettings) (*alarm, error) { return &alarm{}, nil },
+	dataflare.Operator("timers", "Sets timers.", func(dataflare.Context, keySettings) (*alarm, error) { return &alarm{}, nil },
 		dataflare.By("key"), dataflare.Takes[sum]())
 	dataflare.Append("log", "Logs rows.", func(ctx dataflare.Context, _ nothing, batch dataflare.Batch) error {
 		rows, err := dataflare.RowsOf[sum](batch)
@@ -270,7 +270,7 @@ func TestWhatNeedsNoInstanceIsAnsweredWithoutOne(t *testing.T) {
 
 func TestTimersWatermarksAndTheEnd(t *testing.T) {
 	host := &dftest.Host{}
-	made := dftest.Open(t, "processor:alarm", nil, host)
+	made := dftest.Open(t, "processor:timers", nil, host)
 	if got := dftest.Process[sum](made, sum{"a", 1}); got.Error != nil {
 		t.Fatal(got.Error)
 	}

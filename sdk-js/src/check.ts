@@ -134,7 +134,8 @@ function object(schema: Schema, given: unknown, place: string, problems: Problem
     const inside = `${place}/${escaped(name)}`;
     if (field === null) {
       const cause = `known fields are ${Object.keys(known).map(shown).join(", ") || "none"}`;
-      problems.push({ code: "config.unknown_field", message: `there is no field \`${name}\``, pointer: inside, cause });
+      const message = `there is no field \`${name}\``;
+      problems.push({ code: "config.unknown_field", message, kind: "config", pointer: inside, cause });
     } else {
       made[name] = conform(field, value, inside, problems);
     }

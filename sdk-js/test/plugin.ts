@@ -1,6 +1,6 @@
 /** The components that `tests/vectors/guest.json` calls; every SDK's tests have the same ones in their language. */
 
-import { idle, out, processor, Reject, Retry, sink, source, t, tool } from "@dataflare/sdk";
+import { idle, out, processor, Reject, Retry, Schema, sink, source, t, tool, unreadable } from "@dataflare/sdk";
 
 export const numbers = source({
   doc: "Whole numbers from zero, one split a part.",
@@ -24,7 +24,7 @@ export const numbers = source({
 const N = t.Object({ n: t.Integer() });
 
 export const times = processor({
-  doc: "Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again.",
+  doc: "Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again, 77 fails.",
   config: t.Object({ by: t.Integer({ default: 2 }) }),
   input: N,
   adds: t.Object({}),
@@ -35,6 +35,9 @@ export const times = processor({
     }
     if (batch.rows.some(({ n }) => n === 99)) {
       throw new Retry(2.5, "not now");
+    }
+    if (batch.rows.some(({ n }) => n === 77)) {
+      throw new Error("77 is in it");
     }
     return batch.reject(({ n }) => n < 0, "negative", "`n` is negative").map((row) => ({ ...row, n: row.n * by }));
   },
@@ -51,6 +54,47 @@ export const parity = processor({
       rows.filter(({ n }) => n % 2 !== 0),
     );
   },
+});
+
+export const echo = processor({
+  doc: "Gives back every value as the program sees it.",
+  process: ({ rows }) => rows,
+});
+
+export const shop = source({
+  doc: "What a source can do beside reading: what it answers shows what it was asked.",
+  start: 0,
+  plan: () => {
+    const orders = Schema.of(t.Object({ id: t.Nullable(t.Integer()) }));
+    return { "": orders, late: orders };
+  },
+  *read() {
+    yield unreadable("garbled", "not a row", new Uint8Array([0, 255]), "line 1");
+    yield [out("late", [{ id: 7 }]), 1];
+  },
+  divide: (position, _config, { split }) => [
+    { id: `${split.id}-a`, data: position },
+    { id: `${split.id}-b`, after: [`${split.id}-a`] },
+  ],
+  migratePosition: (old, _config, { version }) => Number(old) * 10 + version,
+  onCreated: () => ({ slot: 1 }),
+  onUpdated: (made, _config, { before }) => ({ made, before }),
+  onDeleted(made) {
+    throw new Reject("kept", `${JSON.stringify(made)} stays`);
+  },
+});
+
+const clock = (time: Date) => time.toISOString().slice(11, 16);
+
+export const alarm = processor({
+  doc: "Gives what its timers, the watermark and the end bring.",
+  config: t.Object({ key: t.Columns({ default: ["k"] }) }),
+  by: "key",
+  plan: () => Schema.of(t.Object({ k: t.Nullable(t.String()) })),
+  process: () => [],
+  timer: ({ rows }, _config, { time }) => rows.map(({ k }) => ({ k: `${String(k)} ${clock(time)}` })),
+  watermark: (time) => [{ k: `watermark ${clock(time)}` }],
+  finish: () => [{ k: "finish" }],
 });
 
 export const totals = processor({

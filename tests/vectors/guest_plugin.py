@@ -1,8 +1,26 @@
 """The components that `guest.json` calls; every SDK's tests have the same ones in their language."""
 
+from datetime import datetime
+
 import pyarrow.compute as pc
 
-from dataflare import Batch, Columns, Idle, Out, Processor, Reject, Retry, Sink, Source, Split, State, processor, tool
+from dataflare import (
+    Batch,
+    Columns,
+    Idle,
+    Out,
+    Processor,
+    Refused,
+    Reject,
+    Retry,
+    Sink,
+    Source,
+    Split,
+    State,
+    Stream,
+    processor,
+    tool,
+)
 
 
 class Numbers(Source[int]):
@@ -24,12 +42,14 @@ class Numbers(Source[int]):
 
 @processor(cardinality="one")
 def times(batch: Batch, *, by: int = 2) -> Batch:
-    """Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again."""
+    """Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again, 77 fails."""
     numbers = batch["n"].to_pylist()
     if 13 in numbers:
         raise Reject("unlucky", "13 is in it")
     if 99 in numbers:
         raise Retry(2.5, "not now")
+    if 77 in numbers:
+        raise RuntimeError("77 is in it")
     batch = batch.reject(pc.less(batch["n"], 0), "negative", "`n` is negative")
     return batch.with_column("n", pc.multiply(batch["n"], by))
 
@@ -40,6 +60,62 @@ def parity(batch: Batch):
     odd = pc.equal(pc.bit_wise_and(batch["n"], 1), 1)
     yield batch.filter(pc.invert(odd))
     yield Out("odd", batch.filter(odd))
+
+
+@processor
+def echo(batch: Batch) -> Batch:
+    """Gives back every value as the program sees it."""
+    return batch
+
+
+class Shop(Source[int]):
+    """What a source can do beside reading: what it answers shows what it was asked."""
+
+    def discover(self):
+        return [Stream("orders", {"id": int}, key=("id",), cursor="id")]
+
+    def plan(self):
+        return {"": {"id": int}, "late": {"id": int}}
+
+    def read(self, split: Split, position: int = 0):
+        yield Refused("garbled", "not a row", b"\0\xff", "line 1")
+        yield Out("late", [{"id": 7}]), 1
+
+    def divide(self, split: Split, position: int = 0):
+        return [Split(f"{split.id}-a", data=position), Split(f"{split.id}-b", after=(f"{split.id}-a",))]
+
+    def migrate_position(self, version: int, old: int) -> int:
+        return old * 10 + version
+
+    def on_created(self):
+        return {"slot": 1}
+
+    def on_updated(self, made, before):
+        return {"made": made, "before": before}
+
+    def on_deleted(self, made):
+        raise Reject("kept", f"{made} stays")
+
+
+class Alarm(Processor, by="key"):
+    """Gives what its timers, the watermark and the end bring."""
+
+    key: Columns = ("k",)
+
+    def plan(self, schema):
+        return {"k": str}
+
+    def process(self, batch: Batch):
+        return []
+
+    def timer(self, keys: Batch, time: datetime):
+        return [{"k": f"{key} {time:%H:%M}"} for key in keys["k"].to_pylist()]
+
+    def watermark(self, time: datetime):
+        return [{"k": f"watermark {time:%H:%M}"}]
+
+    def finish(self):
+        return [{"k": "finish"}]
 
 
 class Totals(Processor, by="key"):

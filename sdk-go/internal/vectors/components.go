@@ -24,13 +24,18 @@ type N struct {
 func init() {
 	dataflare.Source("numbers", "Whole numbers from zero, one split a part.", openNumbers, dataflare.Gives[Numbered]())
 	dataflare.Processor("times",
-		"Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again.", times,
+		"Multiplies `n`; a negative one is rejected, 13 refuses the batch, 99 asks to be called again, 77 fails.", times,
 		dataflare.Takes[N](), dataflare.Gives[N](), dataflare.Cardinality("one"))
 	dataflare.Processor("parity", "Even numbers to the main output, odd ones to `odd`.", parity,
 		dataflare.Takes[N](), dataflare.Outputs("odd"))
 	dataflare.Processor("totals", "A running total of `n` for each key.", totals,
 		dataflare.By("key"), total, dataflare.Adds[Total]())
 	dataflare.Processor("echo", "Gives back every value as the program sees it.", echo)
+	dataflare.Source("shop", "What a source can do beside reading: what it answers shows what it was asked.", openShop,
+		dataflare.Gives[order]("", "late"), dataflare.OnCreated(created), dataflare.OnUpdated(updated),
+		dataflare.OnDeleted(deleted), dataflare.MigratePosition(migrated))
+	dataflare.Operator("alarm", "Gives what its timers, the watermark and the end bring.", openAlarm,
+		dataflare.By("key"), dataflare.Takes[word](), dataflare.Gives[word]())
 	dataflare.Operator("counter", "Numbers the rows; what it has counted is its snapshot.", openCounter,
 		dataflare.Gives[Counted]())
 	dataflare.Sink("shelf", "Keeps numbers: staged by epoch, on the shelf once committed.", dataflare.Staged, openShelf,
@@ -115,6 +120,9 @@ func times(_ dataflare.Context, config By, batch dataflare.Batch) (dataflare.Bat
 	if slices.Contains(rows, N{99}) {
 		return dataflare.Batch{}, dataflare.Retry(2500*time.Millisecond, nil)
 	}
+	if slices.Contains(rows, N{77}) {
+		panic("77 is in it")
+	}
 	var made []N
 	for i, row := range rows {
 		if row.N < 0 {
@@ -154,6 +162,76 @@ func echo(_ dataflare.Context, _ none, batch dataflare.Batch) (dataflare.Batch, 
 		}
 	}
 	return dataflare.Rows(made...), nil
+}
+
+type order struct {
+	ID int64 `json:"id"`
+}
+
+func openShop(dataflare.Context, none) (*shop, error) { return &shop{}, nil }
+
+type shop struct{}
+
+func (s *shop) Next(ctx dataflare.Context, _ dataflare.Split, after *int) (dataflare.Batch, int, error) {
+	if after != nil {
+		return dataflare.Batch{}, 0, io.EOF
+	}
+	ctx.Refuse(dataflare.Refused{Code: "garbled", Message: "not a row", Place: "line 1", Raw: []byte{0, 255}})
+	return dataflare.Rows(order{7}).To("late"), 1, nil
+}
+
+func (s *shop) Divide(_ dataflare.Context, split dataflare.Split, at *int) ([]dataflare.Split, error) {
+	return []dataflare.Split{{ID: split.ID + "-a", Data: at}, {ID: split.ID + "-b", After: []string{split.ID + "-a"}}}, nil
+}
+
+func migrated(version int, old json.RawMessage) (int, error) {
+	var position int
+	err := json.Unmarshal(old, &position)
+	return position*10 + version, err
+}
+
+func created(dataflare.Context, none) (any, error) { return map[string]int{"slot": 1}, nil }
+
+func updated(_ dataflare.Context, _ none, made, before json.RawMessage) (any, error) {
+	return map[string]json.RawMessage{"made": made, "before": before}, nil
+}
+
+func deleted(_ dataflare.Context, _ none, made json.RawMessage) error {
+	return dataflare.Reject("kept", "%s stays", made)
+}
+
+// Alarm is the configuration of `alarm`.
+type Alarm struct {
+	Key dataflare.Columns `json:"key" default:"k"`
+}
+
+type word struct {
+	K string `json:"k"`
+}
+
+func openAlarm(dataflare.Context, Alarm) (*alarm, error) { return &alarm{}, nil }
+
+type alarm struct{}
+
+func (a *alarm) Process(dataflare.Context, dataflare.Batch) (dataflare.Batch, error) {
+	return dataflare.Rows[word](), nil
+}
+
+func (a *alarm) Timer(_ dataflare.Context, keys dataflare.Batch, at time.Time) (dataflare.Batch, error) {
+	rows, err := dataflare.RowsOf[word](keys)
+	made := make([]word, len(rows))
+	for i, row := range rows {
+		made[i].K = row.K + at.Format(" 15:04")
+	}
+	return dataflare.Rows(made...), err
+}
+
+func (a *alarm) Watermark(_ dataflare.Context, at time.Time) (dataflare.Batch, error) {
+	return dataflare.Rows(word{at.Format("watermark 15:04")}), nil
+}
+
+func (a *alarm) Finish(dataflare.Context) (dataflare.Batch, error) {
+	return dataflare.Rows(word{"finish"}), nil
 }
 
 // Key is the configuration of `totals`.
