@@ -28,7 +28,7 @@ def test_the_code_is_sound_natively_and_as_wasm() -> None:
 
 
 def test_its_own_tests_hold() -> None:
-    go("test", "./...")
+    go("test", "-count=1", "./...")  # vectors lie outside the module: Go does not see them change
 
 
 def test_it_needs_the_standard_library_only() -> None:
