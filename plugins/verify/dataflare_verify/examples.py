@@ -47,6 +47,8 @@ class Answered:
     status: int = 200
     body: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    when: str = ""
+    """What must be in the body of the request."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,10 @@ class Example:
             (folder / path).write_text(content, "utf-8")
         return self.placed(folder)
 
-    def placed(self, folder: Path) -> dict[str, Json]:
-        """The configuration for a folder that was prepared before."""
-        return {name: _placed(value, folder) for name, value in self.config.items()}
+    def placed(self, folder: Path, given: Mapping[str, Json] | None = None) -> dict[str, Json]:
+        """The configuration (or what is given) for a folder that was prepared before."""
+        words = self.config if given is None else given
+        return {name: _placed(value, folder) for name, value in words.items()}
 
 
 def examples_of(folder: Path) -> list[Example]:

@@ -85,7 +85,7 @@ class _Answers(Http):
     def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes, timeout: float | None) -> Response:
         self._around.need("http", host=urlsplit(url).hostname or "", methods=method)
         known = self._around.example.http
-        found = next((one for one in known if _fits(one, method, url)), None)
+        found = next((one for one in known if _fits(one, method, url, body)), None)
         if found is None:
             have = ", ".join(f"{one.method} {one.url}" for one in known) or "none"
             cause, fix = f"its answers: {have}", "add one under `http`"
@@ -94,8 +94,10 @@ class _Answers(Http):
         return Response(found.status, told, found.body.encode())
 
 
-def _fits(answer: Answered, method: str, url: str) -> bool:
+def _fits(answer: Answered, method: str, url: str, body: bytes) -> bool:
     """The URL as it stands there, or the same without its query where the example's has none."""
+    if answer.when.encode() not in body:
+        return False
     bare = url.partition("?")[0]
     return answer.method.upper() == method and answer.url in ((url,) if "?" in answer.url else (url, bare))
 

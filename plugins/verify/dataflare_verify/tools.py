@@ -80,5 +80,5 @@ class Tools(Case):
 
     def _input(self) -> dict[str, Any]:
         if self.example.input is not None:
-            return dict(self.example.input)
+            return self.example.placed(self.around.base, self.example.input)
         return configs.guess(self.subject.input_schema(self.thing))

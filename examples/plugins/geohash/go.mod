@@ -1,0 +1,7 @@
+module dataflare_geohash
+
+go 1.26
+
+require dataflare.dev/sdk-go v1.0.0
+
+replace dataflare.dev/sdk-go => ../../../sdk-go
