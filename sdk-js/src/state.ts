@@ -17,7 +17,10 @@ export interface KeyState<S> {
   get(rows: Rows | Iterable<object>): (S | null)[];
   /** New values for the keys of rows; null: forget. Of rows with one key the last counts. */
   put(rows: Rows | Iterable<object>, values: readonly (S | null)[]): void;
-  /** All keys that this lane holds, as rows of the key columns, with their values; not what the running call has put. */
+  /**
+   * All keys that this lane holds, as rows of the key columns, with their values; not what the running call has put. The
+   * order does not depend on when they came.
+   */
   entries(): (readonly [Row, S])[];
 }
 
@@ -32,6 +35,9 @@ export interface Timers {
   /** Forget the timers of these keys. */
   drop(rows: Rows | Iterable<object>): void;
 }
+
+/** Keys in one question. */
+const AT_ONCE = 1024;
 
 /** A declared state: what its values are, and how long one lives after its last `put` (seconds). */
 export interface Kept {
@@ -63,12 +69,19 @@ export class HostState implements KeyState<unknown> {
   entries(): (readonly [Row, unknown])[] {
     const { header } = this.#host.ask("state.items", { name: this.#kept.name });
     const values = header.values as unknown[];
-    return (header.keys as string[]).map((key, index) => [this.#keys().row(key), values[index]] as const);
+    const held = (header.keys as string[]).map((key, index) => [key, values[index]] as const);
+    return held.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [this.#keys().row(key), value] as const);
   }
 
   /** The values of keys. */
   of(keys: readonly string[]): unknown[] {
-    return this.#host.ask("state.get", { name: this.#kept.name, keys }).header.values as unknown[];
+    const { name } = this.#kept;
+    const found: unknown[] = [];
+    for (const [start, end] of slices(keys.length)) {
+      const { header } = this.#host.ask("state.get", { name, keys: keys.slice(start, end) });
+      found.push(...(header.values as unknown[]));
+    }
+    return found;
   }
 
   /** New values for keys. */
@@ -78,7 +91,10 @@ export class HostState implements KeyState<unknown> {
       const message = `the state \`${name}\` got ${values.length} values for ${keys.length} keys`;
       throw new ConfigError("state.length", message);
     }
-    this.#host.ask("state.put", { name, keys, values: values.map((value) => value ?? null), ttl });
+    for (const [start, end] of slices(keys.length)) {
+      const part = values.slice(start, end).map((value) => value ?? null);
+      this.#host.ask("state.put", { name, keys: keys.slice(start, end), values: part, ttl });
+    }
   }
 
   /** A value for a key that has none yet. */
@@ -100,10 +116,22 @@ export function hostTimers(host: Host, columns: () => readonly string[]): Timers
       const listed = [...rows] as Row[];
       const times = Array.isArray(at) ? (at as readonly (Date | string)[]) : listed.map(() => at as Date | string);
       const told = times.map((time) => (time instanceof Date ? time.toISOString() : time));
-      host.ask("timers.set", { at: told, event, part: 0 }, [part(listed)]);
+      for (const [start, end] of slices(listed.length)) {
+        host.ask("timers.set", { at: told.slice(start, end), event, part: 0 }, [part(listed.slice(start, end))]);
+      }
     },
     drop(rows) {
-      host.ask("timers.drop", { part: 0 }, [part([...rows] as Row[])]);
+      const listed = [...rows] as Row[];
+      if (listed.length > 0) {
+        host.ask("timers.drop", { part: 0 }, [part(listed)]);
+      }
     },
   };
+}
+
+/** The parts in which so many keys are asked for: a header has at most 1 MiB. */
+function* slices(length: number): Generator<readonly [number, number]> {
+  for (let start = 0; start < length; start += AT_ONCE) {
+    yield [start, start + AT_ONCE];
+  }
 }

@@ -46,6 +46,7 @@ export const times = processor({
 export const parity = processor({
   doc: "Even numbers to the main output, odd ones to `odd`.",
   input: N,
+  adds: t.Object({}),
   outputs: ["odd"],
   *process({ rows }) {
     yield rows.filter(({ n }) => n % 2 === 0);

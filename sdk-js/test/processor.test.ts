@@ -347,3 +347,32 @@ test("a state of an older version is taken over", async () => {
   assert.deepEqual(header.value, { seen: [5, 1] });
   await bench.close();
 });
+
+test("keys are asked for in parts that fit into a header, and not at all where there are none", async () => {
+  const counted = processor({
+    doc: "Counts.",
+    config: t.Object({ key: t.Columns() }),
+    by: "key",
+    state: t.Object({ n: t.Integer() }),
+    states: { last: t.String() },
+    plan: (schema) => schema,
+    process: (batch, _config, { states, timers }) => {
+      const known = states.last.get(batch);
+      states.last.put(
+        batch,
+        batch.rows.map(({ k }) => String(k)),
+      );
+      timers.set(batch, new Date(0));
+      timers.drop([]);
+      return batch.rows.map((row, index) => ({ ...row, known: known[index] ?? null }));
+    },
+    finish: (_config, { states }) => states.last.entries().map(([key, known]) => ({ ...key, known })),
+  });
+  const rows = Array.from({ length: 50_000 }, (_, index) => ({ k: `a rather long key ${index}`, known: null }));
+  const bench = new Bench(counted, { config: { key: "k" }, columns: t.Object({ k: t.String(), known: t.Null() }) });
+  await bench.feed([]);
+  await bench.feed(rows);
+  assert.deepEqual((await bench.feed(rows)).rows.at(-1), { k: rows.at(-1)?.k, known: rows.at(-1)?.k });
+  assert.equal(bench.host.state("last").length, rows.length);
+  await bench.close();
+});
