@@ -13,6 +13,14 @@ from worker.processes import HERE, Guest
 from dataflare_worker.process import Launch
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Environments of the tests are not those of the person who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATAFLARE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def start() -> Iterator[Callable[..., Guest]]:
     """Starts guests that end with the test."""

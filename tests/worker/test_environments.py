@@ -72,6 +72,17 @@ def test_without_other_requirements_nothing_is_installed_and_no_network_is_neede
     )
 
 
+def test_what_is_installed_here_in_a_version_that_fits_is_lent_and_nothing_else(tmp_path: Path, index: Path) -> None:
+    environments = Environments(tmp_path / "made")
+    python = environments.python(["dataflare-sdk", "pluggy>=1"], "p")
+    assert json.loads((python.parents[1] / "environment.json").read_text())["installer"] is None
+    assert run(python, "import pluggy; print(json.dumps(pluggy.__version__))")
+    with pytest.raises(ConfigError):
+        environments.python(["dataflare-sdk", "pluggy<0.1"], "p")  # and no index has it
+    with pytest.raises(ConfigError):
+        environments.python(["dataflare-sdk", "this is no requirement"], "p")
+
+
 @pytest.mark.parametrize("installer", INSTALLERS)
 def test_what_a_plugin_requires_is_installed_beside_the_sdk(tmp_path: Path, index: Path, installer: str) -> None:
     environments = Environments(tmp_path / "made", installer=installer)

@@ -1,4 +1,4 @@
-"""What the host lends to its guests' environments: its own SDK with all that this needs, as it is installed here.
+"""What the host lends to its guests' environments: its own SDK, and what else they need that is installed here.
 
 A loan is a folder of links, so it costs nothing and needs no network. An installer is told of it by wheels that hold
 nothing but names and versions.
@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,18 +35,10 @@ class Lent:
 
     @classmethod
     def of(cls, requirements: Iterable[str]) -> Lent:
-        """The SDK, what of ``requirements`` is ours too, and all that these need, as far as it is installed here."""
-        wanted = [SDK, *(each.name for each in parsed(requirements) if OURS.match(canonicalize_name(each.name)))]
+        """The SDK, and what of ``requirements`` is installed here in a version that fits, with all that these need."""
         found: dict[str, metadata.Distribution] = {}
-        while wanted:
-            name = canonicalize_name(wanted.pop())
-            if name in found:
-                continue
-            try:
-                found[name] = metadata.distribution(name)
-            except metadata.PackageNotFoundError:
-                continue
-            wanted += [each.name for each in parsed(found[name].requires or ())]
+        for needed in parsed([SDK, *requirements]):
+            found |= _with_all_it_needs(needed) or {}
         return cls(dict(sorted(found.items())))
 
     def ours(self) -> Lent:
@@ -62,11 +55,14 @@ class Lent:
 
     def satisfy(self, requirement: str) -> bool:
         """Whether a requirement needs no more than what is lent (or nothing at all on this machine)."""
-        (needed,) = parsed([requirement], here=False)
+        try:
+            needed = Requirement(requirement)
+        except InvalidRequirement:
+            return False
         if needed.marker is not None and not needed.marker.evaluate({"extra": ""}):
             return True
         known = self.distributions.get(canonicalize_name(needed.name))
-        return known is not None and not needed.extras and needed.specifier.contains(known.version, prereleases=True)
+        return known is not None and _fits(known, needed)
 
     def places(self) -> list[Path]:
         """Their packages, modules and metadata."""
@@ -108,17 +104,35 @@ def link_all(places: Iterable[Path], folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def parsed(requirements: Iterable[str], *, here: bool = True) -> Iterator[Requirement]:
-    """Requirements as objects; ``here``: those that hold on this machine, without extras, the others left out."""
+def parsed(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """The requirements that hold on this machine, without extras; what is none is left out."""
     for text in requirements:
-        try:
+        with suppress(InvalidRequirement):
             found = Requirement(text)
-        except InvalidRequirement:
-            if here:
-                continue
-            raise
-        if not here or found.marker is None or found.marker.evaluate({"extra": ""}):
-            yield found
+            if found.marker is None or found.marker.evaluate({"extra": ""}):
+                yield found
+
+
+def _with_all_it_needs(requirement: Requirement) -> dict[str, metadata.Distribution] | None:
+    """The distributions that a requirement comes to; None where one is not here, or not in a version that fits."""
+    wanted, found = [requirement], dict[str, metadata.Distribution]()
+    while wanted:
+        needed = wanted.pop()
+        name = canonicalize_name(needed.name)
+        try:
+            known = found.get(name) or metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            return None
+        if not _fits(known, needed):
+            return None
+        if name not in found:
+            found[name] = known
+            wanted += parsed(known.requires or ())
+    return found
+
+
+def _fits(known: metadata.Distribution, needed: Requirement) -> bool:
+    return not needed.extras and needed.specifier.contains(known.version, prereleases=True)
 
 
 def _places(distribution: metadata.Distribution) -> Iterator[Path]:

@@ -188,7 +188,10 @@ class Process:
         """The exit status, or less than zero a signal; None while it runs."""
         if self._process.returncode is not None or not hasattr(os, "waitid"):
             return self._process.poll()
-        found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        try:
+            found = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+        except ChildProcessError:
+            return self._process.wait()  # another thread reads it in this moment
         if found is None:
             return None
         return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
