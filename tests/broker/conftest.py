@@ -15,7 +15,8 @@ from servers import Say, Server
 
 from dataflare.context import Context
 from dataflare.grants import Asker, services
-from dataflare_broker.http.client import Bounds, Client, Shared
+from dataflare_broker.http.client import Client
+from dataflare_broker.http.shared import Bounds, Shared
 from dataflare_host import Host
 
 LOOPBACK = ["127.0.0.0/8", "::1/128"]

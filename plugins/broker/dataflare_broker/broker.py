@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dataflare.context import ByteStream
     from dataflare.grants import Asker
     from dataflare.http import Http
-    from dataflare_broker.http.client import Shared
+    from dataflare_broker.http.shared import Shared
     from dataflare_broker.inputs.opening import Inputs
 
 
@@ -57,8 +57,8 @@ class GrantedBroker(Broker, name="broker"):
 
     @cached_property
     def _shared(self) -> Shared:
-        from dataflare_broker.http.client import Bounds, Shared
         from dataflare_broker.http.connecting import system_resolver
+        from dataflare_broker.http.shared import Bounds, Shared
 
         bounds = Bounds(int(self.request), int(self.response), self.connect, self.total, self.in_flight)
         return Shared(bounds, system_resolver, self._trusted())

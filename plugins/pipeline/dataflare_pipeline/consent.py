@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 from dataflare.context import Context
 from dataflare.drive import ProcessorDriver, SinkDriver, driver_for
+from dataflare.grants import services
 from dataflare.schema import Schema
 from dataflare_pipeline.chains import in_order, inputs_of
 from dataflare_pipeline.session import Session
@@ -37,7 +39,9 @@ def _planned(session: Session, name: str, known: Mapping[tuple[str, str], Schema
     inputs = inputs_of(session.plan, name, known)
     if not inputs:
         return {}
-    context = Context(flow=session.plan.name, step=name, base=session.base)
+    around: dict[str, Any] = {"flow": session.plan.name, "base": session.base}
+    granted = services(name, session.plan.steps[name].grants, session.host, **around)
+    context = Context(step=name, **around, **granted)
     driver = driver_for(session.component(name), context)
     try:
         if isinstance(driver, SinkDriver):

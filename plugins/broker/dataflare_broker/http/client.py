@@ -2,79 +2,38 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import httpcore
 
-from dataflare.errors import DataflareError, Failed, PermissionDenied, Problem, Retry
+from dataflare.errors import ConfigError, DataflareError, Failed, PermissionDenied, Problem, Retry
 from dataflare.grants import Asker, Network, matching, networks_of
 from dataflare.http import Http, Response
-from dataflare_broker.http.connecting import Moment, PinnedBackend, Resolver, within
+from dataflare_broker.http.connecting import Moment, PinnedBackend, within
 from dataflare_broker.http.content import ACCEPTED, read_content
-from dataflare_broker.http.headers import MOST, MOST_BYTES, checked_headers, checked_method, told_headers
+from dataflare_broker.http.headers import MOST, MOST_BYTES, can_be_sent, checked_headers, checked_method, told_headers
 from dataflare_broker.http.injecting import Injection, Scrubber, injections
-from dataflare_broker.http.tokens import Tokens
+from dataflare_broker.http.shared import Shared
 from dataflare_broker.http.url import Url, read_url
 
 REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
-LONGEST_PAUSE = 3600.0
 IDLE = 15.0
 """Seconds that a connection is kept for the next request."""
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """How much one request may take: bytes, seconds, and requests of one step at a time."""
+class Asked:
+    """A request that was checked: what is sent, the networks that it may reach, how long it may take."""
 
-    request: int
-    response: int
-    connect: float
-    total: float
-    in_flight: int
-
-
-@dataclass
-class Shared:
-    """What all lanes share: bounds, certificates, resolver, tokens, who is asked to wait."""
-
-    bounds: Bounds
-    resolve: Resolver
-    certificates: ssl.SSLContext
-    tokens: Tokens = field(default_factory=Tokens)
-
-    def __post_init__(self) -> None:
-        self._lock = threading.Lock()
-        self._turns: dict[tuple[str, str], threading.BoundedSemaphore] = {}
-        self._pauses: dict[tuple[str, str, str], float] = {}
-
-    @contextmanager
-    def turn(self, asker: Asker, moment: Moment) -> Iterator[None]:
-        """One of the requests of a step that may be under way at a time."""
-        with self._lock:
-            turns = self._turns.setdefault((asker.flow, asker.step), threading.BoundedSemaphore(self.bounds.in_flight))
-        while not turns.acquire(timeout=moment.left(0.1)):
-            pass
-        try:
-            yield
-        finally:
-            turns.release()
-
-    def paused(self, asker: Asker, url: Url) -> float:
-        """The seconds that this service still asks the step to wait."""
-        key = (asker.flow, asker.step, url.authority)
-        seconds = self._pauses.get(key, 0.0) - time.monotonic()
-        if seconds <= 0:
-            self._pauses.pop(key, None)
-        return max(0.0, seconds)
-
-    def pause(self, asker: Asker, url: Url, seconds: float) -> None:
-        """The service asks to wait."""
-        self._pauses[(asker.flow, asker.step, url.authority)] = time.monotonic() + min(seconds, LONGEST_PAUSE)
+    method: str
+    url: Url
+    headers: Mapping[str, str]
+    body: bytes
+    networks: frozenset[Network]
+    moment: Moment
 
 
 class Client(Http):
@@ -101,7 +60,7 @@ class Client(Http):
         moment = Moment(time.monotonic() + total, self._asker.cancel)
         try:
             with self._shared.turn(self._asker, moment):
-                return self._with_patience(method, at, headers, body, networks, moment)
+                return self._with_patience(Asked(method, at, headers, body, networks, moment))
         except DataflareError as error:
             raise self._clean(error) from None
 
@@ -129,56 +88,37 @@ class Client(Http):
 
     # --- one request, perhaps sent again -------------------------------------------------------------------
 
-    def _with_patience(
-        self,
-        method: str,
-        url: Url,
-        headers: Mapping[str, str],
-        body: bytes,
-        networks: frozenset[Network],
-        moment: Moment,
-    ) -> Response:
+    def _with_patience(self, asked: Asked) -> Response:
         """Sent when the service will have it: it may ask to wait, before and after."""
         while True:
-            self._wait(self._shared.paused(self._asker, url), url, moment)
-            answer = self._with_secrets(method, url, headers, body, networks, moment)
-            asked = answer.retry_after if answer.status in (429, 503) else None
-            if asked is None:
+            self._wait(self._shared.paused(self._asker, asked.url), asked)
+            answer = self._with_secrets(asked)
+            pause = answer.retry_after if answer.status in (429, 503) else None
+            if pause is None:
                 return answer
-            self._shared.pause(self._asker, url, asked)
-            again = answer.status == 429 or method in REPEATABLE
-            if not again or asked >= moment.left():
+            self._shared.pause(self._asker, asked.url, pause)
+            again = answer.status == 429 or asked.method in REPEATABLE
+            if not again or pause >= asked.moment.left():
                 return answer
 
-    def _wait(self, seconds: float, url: Url, moment: Moment) -> None:
-        if seconds >= moment.left():
-            raise Retry(seconds, f"{url.scheme}://{url.authority} asks to come again in {seconds:.0f} s")
+    def _wait(self, seconds: float, asked: Asked) -> None:
+        if seconds >= asked.moment.left():
+            raise Retry(seconds, f"{asked.url.scheme}://{asked.url.authority} asks to come again in {seconds:.0f} s")
         if seconds and self._asker.cancel.wait(seconds):
-            moment.left()
+            asked.moment.left()
 
-    def _with_secrets(
-        self,
-        method: str,
-        url: Url,
-        headers: Mapping[str, str],
-        body: bytes,
-        networks: frozenset[Network],
-        moment: Moment,
-    ) -> Response:
+    def _with_secrets(self, asked: Asked) -> Response:
         """With what the host puts in; a token that is refused is renewed once."""
-        put = [injection for injection in self._injections if injection.meets(url)]
-        values = {injection: self._value(injection, moment) for injection in put}
-        sent = {**headers, **{injection.header: injection.prefix + value for injection, value in values.items()}}
-        answer = self._exchange(method, url, sent, body, networks, moment)
-        if answer.status == 401:
+        put = [injection for injection in self._injections if injection.meets(asked.url)]
+        values = {injection: self._value(injection, asked.moment) for injection in put}
+        answer = self._exchange(_with(asked, values))
+        if answer.status == 401 and put:
             self._forget(put)
-        oauth = [injection for injection in put if injection.oauth is not None]
-        if answer.status == 401 and oauth:
-            for injection in oauth:
-                assert injection.oauth is not None
-                self._shared.tokens.refused(injection.oauth, values[injection])
-                sent[injection.header] = self._value(injection, moment)
-            answer = self._exchange(method, url, sent, body, networks, moment)
+            tokens = {each.oauth: value for each, value in values.items() if each.oauth is not None}
+            for oauth, token in tokens.items():
+                self._shared.tokens.refused(oauth, token)
+            if tokens:
+                answer = self._exchange(_with(asked, {each: self._value(each, asked.moment) for each in put}))
         content = self._scrubber.bytes(answer.content)
         return Response(answer.status, self._scrubber.headers(answer.headers), content)
 
@@ -187,13 +127,14 @@ class Client(Http):
         oauth = injection.oauth
         if oauth is None:
             value = self._secret(injection.name)
-            checked_headers({"value": injection.prefix + value})
-            self._learn(value)
+            if not can_be_sent(injection.prefix + value):
+                message = f"the secret `{injection.name}` cannot be sent in a header: it has line ends or the like"
+                raise ConfigError.of("http.header", message, fix="correct the secret's value")
             return value
         networks = frozenset(networks_of(oauth.networks))
 
         def post(url: Url, headers: Mapping[str, str], body: bytes) -> Response:
-            return self._exchange("POST", url, headers, body, networks, moment)
+            return self._exchange(Asked("POST", url, headers, body, networks, moment))
 
         token = self._shared.tokens.get(oauth, self._secret, post, self._learn)
         return f"Bearer {token}"
@@ -226,33 +167,26 @@ class Client(Http):
 
     # --- over the network -----------------------------------------------------------------------------------
 
-    def _exchange(
-        self,
-        method: str,
-        url: Url,
-        headers: Mapping[str, str],
-        body: bytes,
-        networks: frozenset[Network],
-        moment: Moment,
-    ) -> Response:
+    def _exchange(self, asked: Asked) -> Response:
         """Send it once."""
+        url = asked.url
         own = {"host": url.authority, "accept-encoding": ACCEPTED, "user-agent": "dataflare", "accept": "*/*"}
-        sent = {**own, **headers}
-        if body or method in ("POST", "PUT", "PATCH"):
-            sent["content-length"] = str(len(body))
+        sent = {**own, **asked.headers}
+        if asked.body or asked.method in ("POST", "PUT", "PATCH"):
+            sent["content-length"] = str(len(asked.body))
         pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
         target = httpcore.URL(
             scheme=url.scheme.encode(), host=url.host.encode(), port=url.port, target=url.target.encode()
         )
         try:
-            with within(moment):
-                pool = self._pool(networks)
-                with pool.stream(method, target, headers=pairs, content=body) as answer:
-                    told = self._read(method, answer)
+            with within(asked.moment):
+                pool = self._pool(asked.networks)
+                with pool.stream(asked.method, target, headers=pairs, content=asked.body) as answer:
+                    told = self._read(asked.method, answer)
                 _drop_doubtful(pool)
                 return told
         except httpcore.ConnectTimeout:
-            moment.left()
+            asked.moment.left()
             raise Failed.of("http.timeout", f"{url.place} cannot be connected to in time", kind="retry") from None
         except httpcore.ConnectError as error:
             raise Failed.of(
@@ -291,6 +225,12 @@ class Client(Http):
                     network_backend=PinnedBackend(shared.resolve, networks, shared.bounds.connect),
                 )
             return self._pools[networks]
+
+
+def _with(asked: Asked, values: Mapping[Injection, str]) -> Asked:
+    """The request with what the host puts into its headers."""
+    put = {injection.header: injection.prefix + value for injection, value in values.items()}
+    return replace(asked, headers={**asked.headers, **put})
 
 
 def _drop_doubtful(pool: httpcore.ConnectionPool) -> None:

@@ -36,11 +36,16 @@ def checked_headers(given: Mapping[str, str]) -> dict[str, str]:
             raise ConfigError.of("http.header", f"{str(name)[:40]!r} is not the name of a header, or is there twice")
         if low in OWN:
             raise ConfigError.of("http.header", f"the header `{name}` is the broker's own", fix="leave it out")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        if not isinstance(value, str) or not can_be_sent(value):
             message = f"the value of the header `{name}` has line ends, control characters or letters beyond Latin-1"
             raise ConfigError.of("http.header", message, fix="encode it")
         made[low] = value
     return made
+
+
+def can_be_sent(value: str) -> bool:
+    """Is this a header's value, and not more than one line?"""
+    return _VALUE.fullmatch(value) is not None
 
 
 def told_headers(given: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

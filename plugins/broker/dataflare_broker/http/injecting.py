@@ -109,17 +109,16 @@ class Scrubber:
     """Takes secrets out of what a component gets to see, in the forms that services repeat them in."""
 
     def __init__(self) -> None:
-        self._forms: dict[bytes, None] = {}
+        self._forms: tuple[bytes, ...] = ()  # replaced as a whole: other threads read it
 
     def learn(self, secret: str) -> None:
         """One more value that is never shown."""
-        if len(secret) >= SHORTEST:
-            for form in _forms(secret):
-                self._forms.setdefault(form)
+        if len(secret) >= SHORTEST and secret.encode() not in self._forms:
+            self._forms = tuple(sorted({*self._forms, *_forms(secret)}, key=len, reverse=True))
 
     def bytes(self, given: bytes) -> bytes:
         """Without the secrets."""
-        for form in sorted(self._forms, key=len, reverse=True):
+        for form in self._forms:
             if form in given:
                 given = given.replace(form, HIDDEN.encode())
         return given
