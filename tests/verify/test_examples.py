@@ -52,6 +52,31 @@ def test_its_own_tests_pass(folder: Path, capfd: pytest.CaptureFixture[str]) -> 
         assert main(["plugin", "test", str(folder)]) == 0, capfd.readouterr()
 
 
+LIES = {
+    "geohash": (
+        "processor.go",
+        {"encode)\n": 'encode, dataflare.Cardinality("one"))\n', "dataflare.Reject(": "skipped("},
+    ),
+    "user-agent": ("src/plugin.ts", {'cardinality: "filter"': 'cardinality: "one"'}),
+}
+"""Plugin → the file that is changed, and how: it says that each row comes out, and leaves some out."""
+SKIPPED = "\nfunc skipped(string, string, ...any) error { return dataflare.ErrSkip }\n"
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_in_another_language_is_named(name: str, tmp_path: Path) -> None:
+    folder = example_plugins.copied(name, tmp_path)
+    file, changes = folder / LIES[name][0], LIES[name][1]
+    code = file.read_text("utf-8")
+    for truth, lie in changes.items():
+        assert truth in code
+        code = code.replace(truth, lie)
+    file.write_text(code + (SKIPPED if file.suffix == ".go" else ""), "utf-8")
+    with opened(example_plugins.wheel(folder)) as subject:
+        found = list(outcomes(subject, "/a-row-is-passed-or-refused"))
+    assert "rows went in" in next(each.wrong for each in found if not each.held)
+
+
 def test_three_languages_in_one_flow(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project = tmp_path / "project"
     project.mkdir()

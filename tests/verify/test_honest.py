@@ -1,15 +1,22 @@
 """Honest plugins hold, in every isolation; the command says so."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from dataflare_host.cli import main
-from dataflare_verify.subject import opened
+from dataflare_verify.subject import Subject, opened
 from dataflare_verify.trying import outcomes
 
 HONEST = Path(__file__).parent / "honest"
+
+
+@pytest.fixture(scope="module")
+def isolated() -> Iterator[Subject]:
+    with opened(HONEST, "worker") as subject:
+        yield subject
 
 
 def test_an_honest_plugin_holds() -> None:
@@ -41,3 +48,29 @@ def test_the_report_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "✗ tool:wrong-sum" in shown
     assert "it answers -1 instead of 5" in shown
+
+
+@pytest.mark.parametrize(
+    ("component", "cases"),
+    [
+        ("plugin", "plugin/"),
+        ("source:numbers", "source:numbers/every-position"),
+        ("source:received", "source:received/what-is-not-granted"),
+        ("processor:totals", "processor:totals/"),
+        ("processor:priced", "processor:priced/what-is-not-granted"),
+        ("sink:shelf", "sink:shelf/a-commit-counts-once"),
+        ("sink:shelf", "sink:shelf/a-flow-with-it-may-be-killed"),
+        ("tool:add", "tool:add/"),
+    ],
+)
+def test_the_same_holds_in_a_process_of_its_own(isolated: Subject, component: str, cases: str) -> None:
+    found = list(outcomes(isolated, cases))
+    assert {each.component for each in found} == {component}
+    assert [(each.case, each.wrong) for each in found if not each.held] == []
+    assert not all(each.left_out for each in found)
+
+
+def test_a_process_that_keeps_something_is_seen() -> None:
+    with opened(HONEST.with_name("liars"), "worker") as subject:
+        (found,) = outcomes(subject, "processor:hoarder/its-memory")
+    assert "it leaks" in found.wrong
