@@ -24,6 +24,7 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, InvalidOperation
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
@@ -126,9 +127,10 @@ def _scalars(values: Sequence[Any], type: pa.DataType) -> pa.Array:
 
     is_ = pa.types
     if is_.is_integer(type):
-        return pa.array(each(values, _integer), type)
+        return pa.array(values if _all_of(values, (int,)) else each(values, _integer), type)
     if is_.is_floating(type):
-        return pa.array(each(values, _float), pa.float64()).cast(type)
+        plain = _all_of(values, (float, int))
+        return pa.array(values if plain else each(values, _float), pa.float64()).cast(type)
     if is_.is_decimal(type):
         return pa.array(each(values, lambda value: Decimal(str(value))), pa.decimal256(76, type.scale)).cast(type)
     if is_.is_binary(type) or is_.is_fixed_size_binary(type) or is_.is_large_binary(type) or is_.is_binary_view(type):
@@ -143,6 +145,11 @@ def _scalars(values: Sequence[Any], type: pa.DataType) -> pa.Array:
     if is_.is_temporal(type):
         return pa.array(values, pa.string()).cast(type)
     return pa.array(values, type)
+
+
+def _all_of(values: Sequence[Any], kinds: tuple[type, ...]) -> bool:
+    """Whether all values are exactly of these types, or null: then Arrow reads them as they are."""
+    return set(map(type, values)) <= {*kinds, NoneType}
 
 
 def _integer(value: Any) -> int:

@@ -1,5 +1,4 @@
-// Command w1-extism is the filter and the compute step of W1 as a plugin, over JSON: an Extism module with the tag
-// extism, a module of the host's own interface without.
+// Command w1-extism is the filter and the compute step of W1 as an Extism module, row by row over JSON.
 package main
 
 import "dataflare.dev/sdk-go"
@@ -9,30 +8,30 @@ type Hot struct {
 	Above float64 `json:"above" default:"20" doc:"Rows up to this temperature are left out."`
 }
 
-type reading struct {
-	dataflare.Row
-	Temperature float64 `json:"temperature"`
-}
-
-type converted struct {
-	reading
-	Fahrenheit float64 `json:"fahrenheit"`
-}
-
 func init() {
-	dataflare.Map("hot", "Keeps rows above a temperature.", hot)
-	dataflare.Map("fahrenheit", "Adds the temperature in degrees Fahrenheit.", inFahrenheit)
+	dataflare.Map("hot", "Keeps rows above a temperature.", hot,
+		dataflare.Plan(same[Hot]), dataflare.Cardinality("filter"))
+	dataflare.Map("fahrenheit", "Adds the temperature in degrees Fahrenheit.", inFahrenheit,
+		dataflare.Plan(wider), dataflare.Cardinality("one"))
 }
 
 func main() { dataflare.Serve() }
 
-func hot(_ dataflare.Context, config Hot, row reading) (reading, error) {
-	if row.Temperature <= config.Above {
+func same[C any](_ C, input dataflare.Schema) (dataflare.Schema, error) { return input, nil }
+
+func wider(_ struct{}, input dataflare.Schema) (dataflare.Schema, error) {
+	return input.With(dataflare.ColumnOf[float64]("fahrenheit")), nil
+}
+
+func hot(_ dataflare.Context, config Hot, row dataflare.Row) (dataflare.Row, error) {
+	if temperature, ok := row.Float("temperature"); !ok || temperature <= config.Above {
 		return row, dataflare.ErrSkip
 	}
 	return row, nil
 }
 
-func inFahrenheit(_ dataflare.Context, _ struct{}, row reading) (converted, error) {
-	return converted{row, row.Temperature*9/5 + 32}, nil
+func inFahrenheit(_ dataflare.Context, _ struct{}, row dataflare.Row) (dataflare.Row, error) {
+	temperature, _ := row.Float("temperature")
+	row.Set("fahrenheit", temperature*9/5+32)
+	return row, nil
 }

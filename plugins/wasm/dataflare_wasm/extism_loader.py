@@ -77,6 +77,8 @@ def exports_of(manifest: Manifest) -> Exports:
                 place = {"file": manifest.file, "pointer": f"/components/{kind}/{name}"}
                 fix = 'write `name = "export"`, or `name = { export = "…", input = { … } }` with a JSON Schema'
                 raise ConfigError.of("plugin.table_wrong", message, fix=fix, **place)
+            if words["export"] == FRAMES:
+                continue  # such a component is asked for by frames, as `plugin build` writes it
             found[kind, name] = Export(words["export"], words.get("config") or {}, words.get("input") or {})
     return found
 

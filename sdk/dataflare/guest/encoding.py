@@ -28,9 +28,9 @@ LARGE = 1 << 20
 def encode(batch: Batch, encoding: Encoding, room: Room | None = None) -> Part:
     """A batch as one part, written into a ``room`` where it is large and there is one."""
     if encoding == "json":
-        from dataflare.json_rows import to_json_rows
+        from dataflare.json_text import json_text
 
-        return json.dumps(to_json_rows(batch), separators=(",", ":"), ensure_ascii=False).encode()
+        return json_text(batch)
     import pyarrow as pa
 
     def write(sink: pa.NativeFile) -> None:

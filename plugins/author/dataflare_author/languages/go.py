@@ -13,6 +13,7 @@ from dataflare_author.describing import ask
 from dataflare_author.folder import Folder
 from dataflare_author.languages import Described
 
+_EXPORT = "dataflare_call"
 _FIX = "correct the lines that are named; `go build ./...` says the same"
 
 
@@ -27,6 +28,7 @@ class Go:
         """``plugin.wasm``. Paths and version control stay out of it, so that all machines build the same bytes."""
         target = {"GOOS": "wasip1", "GOARCH": "wasm", "CGO_ENABLED": "0"}
         words = ["-buildmode=c-shared", "-o", str(stage / (folder.manifest.entry or "plugin.wasm"))]
+        words += ["-tags", "extism"] if folder.manifest.runtime == "extism" else []
         _build(folder, words, target)
 
     def describe(self, folder: Folder, stage: Path) -> Described:
@@ -35,7 +37,8 @@ class Go:
             program = Path(aside, "described.exe")  # as Windows wants it named; nobody else minds
             _build(folder, ["-o", str(program)], {})
             answer = ask([str(program)], folder.path, folder.manifest.id)
-        return Described(answer, targets_of(answer, folder.manifest.entry or "plugin.wasm"))
+        extism = folder.manifest.runtime == "extism"  # its loader asks for an export
+        return Described(answer, targets_of(answer, _EXPORT if extism else folder.manifest.entry or "plugin.wasm"))
 
     def metadata(self, folder: Folder) -> dict[str, Any]:
         """Pure data: nothing is needed."""
