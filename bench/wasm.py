@@ -95,7 +95,10 @@ def stream_of(given: pa.RecordBatch) -> bytes:
 
 
 def alternately(rounds: int, *contenders: Callable[[], Any], calls: int = CALLS) -> list[list[float]]:
-    """Seconds a call of each contender, a figure a round; they take turns."""
+    """Seconds a call of each contender, a figure a round; they take turns.
+
+    CPU time of this thread, which does all of it: on a machine with other work, wall time says little.
+    """
     for each in contenders:
         each()
     found: list[list[float]] = [[] for _ in contenders]
@@ -103,9 +106,9 @@ def alternately(rounds: int, *contenders: Callable[[], Any], calls: int = CALLS)
         for seconds, each in zip(found, contenders, strict=True):
             took = []
             for _ in range(calls):
-                begun = time.perf_counter()
+                begun = time.thread_time()
                 each()
-                took.append(time.perf_counter() - begun)
+                took.append(time.thread_time() - begun)
             seconds.append(statistics.median(took))
     return found
 

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,12 @@ def _seal(code: Path) -> Path:
 
 def _made_for(engine: Engine) -> str:
     """What compiled code depends on, beside the module."""
+    told = f"wasmtime {_wasmtime()} {platform.machine()} {platform.system()} {engine.settings.key}"
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+@cache
+def _wasmtime() -> str:
     from importlib.metadata import version
 
-    told = f"wasmtime {version('wasmtime')} {platform.machine()} {platform.system()} {engine.settings.key}"
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return version("wasmtime")

@@ -6,7 +6,7 @@ import atexit
 import hashlib
 import threading
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -58,7 +58,7 @@ class Engine:
         self.ticker = Ticker(self.wasmtime.increment_epoch)
         self._cache = cache or Cache()
         self._modules: WeakValueDictionary[str, wasmtime.Module] = WeakValueDictionary()
-        self._digests: dict[tuple[str, int, int, int], str] = {}
+        self._digests: dict[tuple[str, int, int, int, int], str] = {}
         self._turn = threading.Lock()
 
     def module(self, wasm: Path | bytes, known: str = "") -> wasmtime.Module:
@@ -68,10 +68,11 @@ class Engine:
         Raises ConfigError ``plugin.wasm_missing``, ``plugin.wasm_invalid``.
         """
         with self._turn:
-            digest, content = (known, None) if known else self._read(wasm)
+            digest = known or self._digest(wasm)
             module = self._modules.get(digest)
             if module is None:
-                module = self._cache.module(self, digest, lambda: _content(wasm)[1] if content is None else content)
+                content = partial(_content, wasm) if known else partial(self._same, wasm, digest)
+                module = self._cache.module(self, digest, content)
                 self._modules[digest] = module
             return module
 
@@ -90,20 +91,25 @@ class Engine:
                 "plugin.wasm_invalid", "what should be a WASM module cannot be compiled", cause=str(error), fix=fix
             ) from error
 
-    def _read(self, wasm: Path | bytes) -> tuple[str, bytes | None]:
-        """The digest, and the content where it had to be read."""
+    def _digest(self, wasm: Path | bytes) -> str:
+        """The SHA-256 of a module; a file that did not change is read once."""
         if isinstance(wasm, bytes):
-            return _content(wasm)
+            return hashlib.sha256(wasm).hexdigest()
         try:
             stat = wasm.stat()
         except OSError as error:
             raise _missing(wasm, error) from error
-        stamp = (str(wasm), stat.st_size, stat.st_mtime_ns, stat.st_ino)
-        if stamp in self._digests:
-            return self._digests[stamp], None
-        digest, content = _content(wasm)
-        self._digests[stamp] = digest
-        return digest, content
+        stamp = (str(wasm), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+        if stamp not in self._digests:
+            self._digests[stamp] = hashlib.sha256(_content(wasm)).hexdigest()
+        return self._digests[stamp]
+
+    def _same(self, wasm: Path | bytes, digest: str) -> bytes:
+        """The content that has this digest. Raises ConfigError where the file was exchanged meanwhile."""
+        content = _content(wasm)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise ConfigError.of("plugin.wasm_invalid", f"the module `{wasm!s}` changes while it is read")
+        return content
 
 
 @lru_cache
@@ -115,7 +121,7 @@ def engine(settings: Settings = Settings()) -> Engine:
     return made
 
 
-def _content(wasm: Path | bytes) -> tuple[str, bytes]:
+def _content(wasm: Path | bytes) -> bytes:
     try:
         content = wasm if isinstance(wasm, bytes) else wasm.read_bytes()
     except OSError as error:
@@ -123,7 +129,7 @@ def _content(wasm: Path | bytes) -> tuple[str, bytes]:
     if len(content) > LARGEST:
         message = f"the module has {len(content):,} bytes, more than {LARGEST:,}"
         raise ConfigError.of("plugin.wasm_invalid", message, fix="build a smaller one")
-    return hashlib.sha256(content).hexdigest(), content
+    return content
 
 
 def _missing(wasm: Path | bytes, error: OSError) -> ConfigError:

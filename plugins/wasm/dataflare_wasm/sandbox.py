@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import proxy
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from dataflare.hosting.transport import Loss
     from dataflare_wasm.engine import Engine
+    from dataflare_wasm.export import Export
 
 MEMORY = 256 << 20
 """Bytes of linear memory where nobody says less or more."""
@@ -71,7 +72,7 @@ class Sandbox:
         self._running = 0
         self._until = 0.0
         self._fault: Ended | None = None
-        self._functions: dict[str, wasmtime.Func] = {}
+        self._functions: dict[str, Export] = {}
         linker = wasmtime.Linker(engine.wasmtime)
         store = self._store = wasmtime.Store(engine.wasmtime)
         store.set_limits(memory_size=memory, instances=1, memories=4, tables=16, table_elements=_TABLE_ELEMENTS)
@@ -146,9 +147,13 @@ class Sandbox:
     def _found(self, exports: Any) -> None:
         import wasmtime
 
+        from dataflare_wasm.export import Export
+
         for name, export in exports.items():
             if isinstance(export, wasmtime.Func):
-                self._functions[str(name)] = export
+                # A function with other types is nothing that the host calls.
+                with suppress(ValueError):
+                    self._functions[str(name)] = Export(self._store, export)
         memory = exports.get("memory")
         if not isinstance(memory, wasmtime.Memory):
             fix = "build the module with an SDK for this host"
