@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from worker.projects import add_plugin, write_wheel
 
+from dataflare.context import Context
+from dataflare.drive import driver_for
 from dataflare_flow import Flow
 from dataflare_host import Host
 from dataflare_host.kinds import Outcome
@@ -23,7 +25,7 @@ ROWS = [n for n in range(200) if n % 10 != 7]
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Host]]:
     """A host in a project with the plugin `mortal`; its environments are those of the whole session."""
     folder = tmp_path_factory.mktemp("project")
-    add_plugin(folder, "mortal", CODE, more='[limits]\nwall_per_batch = "2s"\n')
+    add_plugin(folder, "mortal", CODE, more='[limits]\nwall_per_batch = "4s"\n')
     with Host.start() as host:
         host.enter(folder)
         yield folder, host
@@ -107,6 +109,30 @@ def test_a_batch_that_kills_every_worker_fails_its_step_and_names_it(
     text = "\n".join(problem.render() for problem in outcome.problems)
     assert "`mortal` was lost in `process`" in text
     assert "exit status 5" in text
+
+
+def test_rights_and_limits_of_the_set_reach_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIVEN", "1")
+    monkeypatch.setenv("NOT_GIVEN", "1")
+    code = """
+    import os, resource
+    from dataflare import tool
+
+    @tool
+    def surroundings():
+        return {"variables": sorted(os.environ), "data": resource.getrlimit(resource.RLIMIT_DATA)[0]}
+    """
+    asked = '[permissions]\nenv = [{ name = "GIVEN", reason = "test" }, { name = "NOT_GIVEN", reason = "test" }]\n'
+    add_plugin(tmp_path, "seeing", code, more=asked + '[limits]\nmemory = "1GiB"\n')
+    with open(tmp_path / "plugins.toml", "a") as file:
+        file.write('grants = { env = [{ name = "GIVEN" }] }\nlimits = { memory = "200MiB" }\n')
+    with Host.start() as host:
+        host.enter(tmp_path)
+        driver = driver_for(host.component("seeing/surroundings", {}, "tool"), Context())
+        ((_, told),) = driver.call({})  # type: ignore[attr-defined]
+    assert "GIVEN" in told["variables"]
+    assert "NOT_GIVEN" not in told["variables"]
+    assert 200 << 20 < told["data"] < 600 << 20
 
 
 def test_two_plugins_with_contradictory_dependencies_work_in_one_flow(

@@ -16,11 +16,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from vectors.conversations import CONVERSATIONS, VECTORS, Answering, play
-from worker.processes import HERE, ROWS, Guest, group_of, is_alive, until
+from worker.processes import HERE, ROWS, Guest, group_of, is_alive, no_questions, until
 
 from dataflare.guest import Frame
 from dataflare.hosting import GuestLost
 from dataflare_worker.process import Launch
+from dataflare_worker.starts import Processes
 from dataflare_worker.transport import ProcessTransport
 
 Start = Callable[..., Guest]
@@ -144,6 +145,7 @@ import sys, time
 sys.path[:0] = [{tests!r}]
 from worker.processes import Guest
 from dataflare_worker.process import Launch
+from dataflare_worker.starts import Processes
 from pathlib import Path
 guest = Guest(Launch("odd-plugin", Path(sys.executable), ["hostile"], [Path({here!r})]))
 guest.open(deed={first!r}).process()
@@ -237,11 +239,32 @@ def test_time_that_the_host_takes_to_answer_is_not_the_guests(tmp_path: Path) ->
     transport.call(Frame({"op": "describe"}), Answering(), 60)
 
     def slow(_frame: Frame) -> Frame:
-        time.sleep(1.2)
+        time.sleep(2.2)
         return Frame({"value": "v"})
 
-    assert transport.call(Frame({"op": "call", "component": "tool:ask"}), slow, 1).header["output"] == "v"
+    assert transport.call(Frame({"op": "call", "component": "tool:ask"}), slow, 2).header["output"] == "v"
     transport.close()
+
+
+def test_a_fork_of_the_host_has_guests_of_its_own(tmp_path: Path) -> None:
+    guests = Processes(lambda: Launch("odd-plugin", Path(sys.executable), ["hostile"], [HERE]))
+    idle = guests.take()
+    idle.call(Frame({"op": "describe"}), no_questions, 60)
+    guests.give_back(idle)
+    if (child := os.fork()) == 0:
+        try:
+            own = guests.take()
+            own.call(Frame({"op": "describe"}), no_questions, 60)
+            (tmp_path / "pid").write_text(str(own.pid))  # type: ignore[attr-defined]
+            own.close()
+            guests.close()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert int((tmp_path / "pid").read_text()) != idle.pid  # type: ignore[attr-defined]
+    assert guests.take() is idle
+    assert "components" in idle.call(Frame({"op": "describe"}), no_questions, 60).header
+    idle.close()
 
 
 def test_an_answer_that_is_too_large_ends_the_guest(start: Start) -> None:

@@ -56,10 +56,20 @@ class Guard:
             self._process.kill()
 
 
+class Starter:
+    """A thread that starts processes, and ends with the host; a fork of the host has one of its own. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._owner = 0
+
+    def call(self, start: Callable[[], T]) -> T:
+        """Call ``start`` in that thread: a guest is killed when the thread that started it ends."""
+        with self._turn:
+            if self._owner != os.getpid():
+                self._thread, self._owner = ThreadPoolExecutor(1, "dataflare-guests"), os.getpid()
+        return self._thread.submit(start).result()
+
+
 GUARD = Guard()
-_STARTING = ThreadPoolExecutor(1, "dataflare-guests")
-
-
-def from_a_lasting_thread(start: Callable[[], T]) -> T:
-    """Call ``start`` in a thread that ends with the host: a guest is killed when the thread that started it ends."""
-    return _STARTING.submit(start).result()
+STARTER = Starter()

@@ -22,7 +22,7 @@ from dataflare.guest.channel import Channel, Wait
 from dataflare.guest.shared import SHARED_FROM, Inbox, Outbox, memory_file
 from dataflare.hosting.transport import Loss
 from dataflare_worker.guard import MARK
-from dataflare_worker.guarded import GUARD, from_a_lasting_thread
+from dataflare_worker.guarded import GUARD, STARTER
 from dataflare_worker.output import Output
 
 _PIPE = 1 << 20
@@ -89,7 +89,7 @@ class Process:
         environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
         home = str(self._folder)
         environment |= {**_MEMORY, **launch.environment, "HOME": home, "TMPDIR": home, MARK[:-1].decode(): self._mark}
-        self._process = from_a_lasting_thread(
+        self._process = STARTER.call(
             lambda: subprocess.Popen(
                 [str(launch.python), "-I", "-m", "dataflare.guest", *words],
                 stdin=theirs_in,

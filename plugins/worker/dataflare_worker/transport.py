@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import threading
 import time
@@ -37,6 +38,7 @@ class ProcessTransport:
     def __init__(self, launch: Launch, on_end: Callable[[bool], None] = lambda was_lost: None) -> None:
         self._launch = launch
         self._on_end = on_end
+        self._owner = os.getpid()
         self._turn = threading.Lock()
         self._closed = False
         self._until = 0.0
@@ -59,8 +61,8 @@ class ProcessTransport:
         return self._process.channel.room(size)
 
     def is_usable(self) -> bool:
-        """Whether it still runs."""
-        return not self._closed and not self._process.has_ended()
+        """Whether it still runs, and is this process's own and not that of the one that this was forked from."""
+        return self._owner == os.getpid() and not self._closed and not self._process.has_ended()
 
     def is_worn(self) -> bool:
         """Whether it holds three quarters of what it may beyond its first size; looked at a few times a second."""
@@ -99,7 +101,9 @@ class ProcessTransport:
             raise lost(code, self._launch.plugin, request, cause + (f"; it said last:\n{said}" if said else ""), fix)
 
     def close(self) -> None:
-        """End the guest; a call that is under way is cut off."""
+        """End the guest; a call that is under way is cut off. In a fork of its host nothing is ended."""
+        if self._owner != os.getpid():
+            return
         if not self._turn.acquire(blocking=False):
             self._process.kill()
             self._turn.acquire()
