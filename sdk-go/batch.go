@@ -87,9 +87,13 @@ func readRows[T any](b Batch) ([]T, []rows.Bad, error) {
 		})
 	}
 	if err != nil {
-		return nil, nil, &Problem{Code: "guest.batch", Message: "the rows of a batch cannot be read", Cause: err.Error(), Kind: "fatal"}
+		return nil, nil, unreadable(err)
 	}
 	return made, bad, nil
+}
+
+func unreadable(err error) *Problem {
+	return &Problem{Code: "guest.batch", Message: "the rows of a batch cannot be read", Cause: err.Error(), Kind: "fatal"}
 }
 
 // read fills structs: those of the batch's rows.
@@ -157,7 +161,7 @@ func (b Batch) Len() int {
 	}
 	cells, err := b.Cells()
 	if err != nil {
-		return 0
+		panic(unreadable(err)) // an answer of zero would lose the rows
 	}
 	return cells.Len()
 }

@@ -11,6 +11,7 @@ import (
 
 	"dataflare.dev/sdk-go"
 	"dataflare.dev/sdk-go/dftest"
+	"dataflare.dev/sdk-go/internal/ipc"
 )
 
 // Everything a component can ask, and every kind of component, through the frames.
@@ -24,6 +25,10 @@ type sum struct {
 
 type keySettings struct {
 	Key dataflare.Columns `json:"key" default:"[\"key\"]"`
+}
+
+type intoSettings struct {
+	Into string `json:"into"`
 }
 
 type running struct {
@@ -58,6 +63,14 @@ func init() {
 			return row, errors.New("broken")
 		}
 		return sum{row.Key, row.N / 2}, nil
+	})
+	dataflare.Map("doubles", "Doubles a number.", func(_ dataflare.Context, config intoSettings, row dataflare.Row) (dataflare.Row, error) {
+		n, _ := row.Int("n")
+		row.Set(config.Into, 2*n)
+		return row, nil
+	}, dataflare.Adds[struct{ Double int64 }]())
+	dataflare.Processor("sizes", "Counts rows.", func(_ dataflare.Context, _ nothing, batch dataflare.Batch) (dataflare.Batch, error) {
+		return dataflare.Rows(sum{"", int64(batch.Len())}), nil
 	})
 	dataflare.Explode("counts", "Counts up to a number.", func(_ dataflare.Context, _ nothing, row sum) ([]sum, error) {
 		var made []sum
@@ -224,6 +237,47 @@ func TestRowsAreMappedDroppedRefusedAndFail(t *testing.T) {
 	}
 	if got := dftest.Process[sum](dftest.Open(t, "processor:counts", nil, nil), sum{"a", 2}, sum{"b", 0}); !slices.Equal(got.Rows, []sum{{"a", 0}, {"a", 1}}) {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestAnInputWithoutItsColumnsIsRefusedBeforeItRuns(t *testing.T) {
+	type other struct{ N string }
+	refused := dftest.Process[sum](dftest.Open(t, "processor:halves", nil, nil), sum{"a", 2}).Error
+	if refused != nil {
+		t.Error(refused)
+	}
+	guest := dataflare.NewGuest(nil)
+	schema := text(ipc.AppendSchema(nil, dataflare.SchemaOf[other]()))
+	told := answered(t, guest, `{"op":"plan","component":"processor:halves","schemas":{"":{"arrow":`+schema+`}}}`)
+	failed, _ := told["error"].(map[string]any)
+	wanted := "`halves` cannot read its input: there is no column `key`; the column `n` is string, not int64"
+	if failed["code"] != "step.input" || failed["message"] != wanted {
+		t.Errorf("%v", told)
+	}
+}
+
+func TestARowThatIsNoStructMayHaveWhatIsAdded(t *testing.T) {
+	type doubled struct {
+		N      int64
+		Double int64
+	}
+	made := dftest.Open(t, "processor:doubles", map[string]any{"into": "double"}, nil)
+	if got := dftest.Process[doubled](made, sum{"a", 2}); got.Error != nil || !slices.Equal(got.Rows, []doubled{{2, 4}}) {
+		t.Errorf("%+v", got)
+	}
+	made = dftest.Open(t, "processor:doubles", map[string]any{"into": "unknown"}, nil)
+	if got := dftest.Process[doubled](made, sum{"a", 2}); got.Error == nil || got.Error.Code != "step.unknown_column" {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestABatchThatIsCutShortIsRefusedWhoeverLooks(t *testing.T) {
+	guest := dataflare.NewGuest(nil)
+	answered(t, guest, `{"op":"open","instance":1,"component":"processor:sizes","encoding":"json"}`)
+	for _, part := range []string{`[{"n":1}`, `[{"n":1},`, `[{"n":1}]]`, `[{"n"`} {
+		if told := answered(t, guest, `{"op":"process","instance":1,"part":0}`, part); code(told) != "guest.batch" {
+			t.Errorf("%s: %v", part, told)
+		}
 	}
 }
 

@@ -123,6 +123,9 @@ func problemOf(err error) *Problem {
 
 // panicked makes an error of a panic, with the stack below it.
 func panicked(recovered any) error {
+	if known, ok := recovered.(*Problem); ok {
+		return known
+	}
 	stack := string(debug.Stack())
 	if _, below, ok := strings.Cut(stack, "panic("); ok {
 		stack = "panic(" + below

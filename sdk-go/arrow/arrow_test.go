@@ -5,59 +5,12 @@ import (
 	"reflect"
 	"slices"
 	"testing"
-	"time"
 
 	"dataflare.dev/sdk-go"
 	"dataflare.dev/sdk-go/arrow"
 	"dataflare.dev/sdk-go/internal/encoding"
+	"dataflare.dev/sdk-go/internal/sample"
 )
-
-// Everything is a row with every Go type that can be a column.
-type Everything struct {
-	B    bool
-	I8   int8
-	I16  int16
-	I32  int32
-	I64  int64
-	I    int
-	U8   uint8
-	U16  uint16
-	U32  uint32
-	U64  uint64
-	F32  float32
-	F64  float64
-	Text string
-	Raw  []byte
-	At   time.Time
-	Span time.Duration
-	Day  dataflare.Date
-	Tod  dataflare.TimeOfDay
-	Dec  dataflare.Decimal `decimal:"10,2"`
-	None *string
-	Some *int64
-	When *time.Time
-	List []int64
-	Deep [][]string
-	Two  [2]float64
-	In   Inner
-	Map  map[string]int64
-}
-
-// Inner is a struct in a row.
-type Inner struct {
-	A int64 `json:"a"`
-	B []byte
-}
-
-func everything() Everything {
-	n, at := int64(math.MaxInt64), time.Date(1969, 12, 31, 23, 59, 59, 999999000, time.UTC)
-	return Everything{
-		true, -128, -32768, math.MinInt32, math.MinInt64, 7, 255, 65535, math.MaxUint32, math.MaxUint64, 0.1, math.Inf(-1),
-		"Zürich", []byte{0, 255}, time.Date(2026, 1, 31, 12, 30, 0, 123456000, time.UTC), -time.Nanosecond, -1,
-		dataflare.TimeOfDay(86399999999999), "-1.50", nil, &n, &at, []int64{1, 1 << 60}, [][]string{{"a"}, {}, nil},
-		[2]float64{1.5, math.Inf(1)}, Inner{1, nil}, map[string]int64{"a": 1, "b": 2},
-	}
-}
 
 // crossed is a batch that has travelled as Arrow.
 func crossed(t *testing.T, batch dataflare.Batch) dataflare.Batch {
@@ -78,8 +31,8 @@ func crossed(t *testing.T, batch dataflare.Batch) dataflare.Batch {
 }
 
 func TestAStructCrossesAsColumns(t *testing.T) {
-	given := []Everything{everything(), everything()}
-	got, err := dataflare.RowsOf[Everything](crossed(t, dataflare.Rows(given...)))
+	given := sample.Rows()
+	got, err := dataflare.RowsOf[sample.Everything](crossed(t, dataflare.Rows(given...)))
 	if err != nil || !reflect.DeepEqual(got, given) {
 		t.Errorf("%+v\nbecame %+v (%v)", given[0], got, err)
 	}
@@ -168,7 +121,7 @@ func TestColumnsAreReadReplacedAndTaken(t *testing.T) {
 }
 
 func FuzzWhateverComesIsRefusedOrRead(f *testing.F) {
-	record, err := arrow.Of(dataflare.Rows(everything(), everything()))
+	record, err := arrow.Of(dataflare.Rows(sample.Rows()...))
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package rows_test
 import (
 	"encoding/hex"
 	"encoding/json"
-	"math"
 	"os"
 	"reflect"
 	"slices"
@@ -13,6 +12,7 @@ import (
 	"unsafe"
 
 	"dataflare.dev/sdk-go/internal/rows"
+	"dataflare.dev/sdk-go/internal/sample"
 	"dataflare.dev/sdk-go/internal/types"
 	"dataflare.dev/sdk-go/internal/typetext"
 )
@@ -97,56 +97,6 @@ func TestKeysAreCanonicalBytes(t *testing.T) {
 	}
 }
 
-// Everything is a row with every Go type that can be a column.
-type Everything struct {
-	B    bool
-	I8   int8
-	I16  int16
-	I32  int32
-	I64  int64
-	I    int
-	U8   uint8
-	U16  uint16
-	U32  uint32
-	U64  uint64
-	F32  float32
-	F64  float64
-	Text string
-	Raw  []byte
-	At   time.Time
-	Span time.Duration
-	Day  rows.Date
-	Tod  rows.TimeOfDay
-	Dec  rows.Decimal `decimal:"10,2"`
-	None *string
-	Some *int64
-	List []int64
-	Deep [][]string
-	Two  [2]float64
-	In   Inner
-	Map  map[string]int64
-	Own  Word
-}
-
-// Inner is a struct in a row.
-type Inner struct {
-	A int64 `json:"a"`
-	B []byte
-}
-
-// Word is a type of a program.
-type Word string
-
-func everything() Everything {
-	n := int64(math.MaxInt64)
-	return Everything{
-		true, -128, -32768, math.MinInt32, math.MinInt64, 7, 255, 65535, math.MaxUint32, math.MaxUint64, 0.1, math.Inf(-1),
-		"Zürich \"x\"\n\x01\u2028", []byte{0, 255}, time.Date(2026, 1, 31, 12, 30, 0, 123456000, time.UTC), -time.Nanosecond,
-		-1, rows.TimeOfDay(86399999999999), "-1.50", nil, &n, []int64{1, 1 << 60}, [][]string{{"a"}, {}, nil},
-		[2]float64{1.5, math.Inf(1)}, Inner{1, nil}, map[string]int64{"a": 1, "b": 2}, "own",
-	}
-}
-
 func readAll[T any](t *testing.T, text string) ([]T, []rows.Bad, error) {
 	t.Helper()
 	plan, err := rows.PlanOf(reflect.TypeFor[T]())
@@ -190,12 +140,12 @@ func write[T any](t *testing.T, given ...T) string {
 }
 
 func TestAStructComesBackAsItWas(t *testing.T) {
-	given := []Everything{everything(), everything()}
+	given := sample.Rows()
 	text := write(t, given...)
 	if !json.Valid([]byte(text)) {
 		t.Fatalf("%s is not JSON", text)
 	}
-	got, bad, err := readAll[Everything](t, text)
+	got, bad, err := readAll[sample.Everything](t, text)
 	if err != nil || len(bad) > 0 || !reflect.DeepEqual(got, given) {
 		t.Errorf("%+v became %+v (%v, %v)", given[0], got, bad, err)
 	}
