@@ -63,6 +63,11 @@ func (i *instance) encode(made Batch, schema Schema) ([]byte, error) {
 	return part, err
 }
 
+// Structs is the rows of a batch that Rows made: for packages of this module.
+func (b *batch) Structs() encoding.Structs {
+	return encoding.Structs{Plan: b.plan, Len: b.len, At: b.at}
+}
+
 func (b *batch) append(dst []byte, how string, schema Schema) ([]byte, error) {
 	switch {
 	case how == byRow:
@@ -70,7 +75,7 @@ func (b *batch) append(dst []byte, how string, schema Schema) ([]byte, error) {
 	case b == nil:
 		return encoding.Arrow.AppendStructs(dst, encoding.Structs{Plan: planFor[Row]()}, schema)
 	case b.plan != nil:
-		return encoding.Arrow.AppendStructs(dst, encoding.Structs{Plan: b.plan, Len: b.len, At: b.at}, schema)
+		return encoding.Arrow.AppendStructs(dst, b.Structs(), schema)
 	}
 	cells, err := b.Cells()
 	if err != nil {

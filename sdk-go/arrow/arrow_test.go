@@ -1,6 +1,7 @@
 package arrow_test
 
 import (
+	"bytes"
 	"math"
 	"reflect"
 	"slices"
@@ -117,6 +118,77 @@ func TestColumnsAreReadReplacedAndTaken(t *testing.T) {
 	}
 	if like := arrow.ArrayOfNumbers([]int64{1, 2}).NullLike(texts); !like.IsNull(0) || like.Value(1) != int64(2) {
 		t.Errorf("%v", like)
+	}
+}
+
+func TestRowsAreTakenInAnyOrderWhateverTheirTypes(t *testing.T) {
+	given := sample.Rows()
+	given[1] = sample.Everything{Dec: "0.00", Text: "second"}
+	record, err := arrow.Of(crossed(t, dataflare.Rows(given...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := record.Take([]int{1, 0, 1, 1})
+	for _, name := range record.Names(0) {
+		for row, from := range []int{1, 0, 1, 1} {
+			got, _ := taken.Value(row, name)
+			if wanted, _ := record.Value(from, name); !reflect.DeepEqual(got, wanted) {
+				t.Errorf("`%s` of row %d: %v, not %v", name, row, got, wanted)
+			}
+		}
+	}
+}
+
+func TestARestGoesWithItsRow(t *testing.T) {
+	type row struct {
+		N int64
+		T string
+	}
+	type kept struct {
+		dataflare.Row
+		M int64
+	}
+	rows, err := dataflare.RowsOf[dataflare.Row](crossed(t, dataflare.Rows(row{1, "a"}, row{2, "b"}, row{3, "c"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch := dataflare.Rows(kept{rows[2], 30}, kept{rows[0], 10}, kept{rows[1], 20})
+	part, err := encoding.Arrow.AppendStructs(nil, batch.Structs(), dataflare.SchemaOf[row]().With(dataflare.ColumnOf[int64]("m")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cells, err := encoding.Arrow.Decode(part)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type all struct {
+		N int64
+		T string
+		M int64
+	}
+	if got, err := dataflare.RowsOf[all](dataflare.BatchOf(cells)); err != nil || !slices.Equal(got, []all{{3, "c", 30}, {1, "a", 10}, {2, "b", 20}}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestOffsetsThatPointOutsideAreRefused(t *testing.T) {
+	type row struct{ T string }
+	record, err := arrow.Of(dataflare.Rows(row{"abcdefgh"}, row{"ijklmnop"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := encoding.Arrow.AppendCells(nil, record, record.Schema())
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets := []byte{0, 0, 0, 0, 8, 0, 0, 0, 16, 0, 0, 0}
+	at := bytes.Index(part, offsets)
+	for _, wrong := range [][]byte{{0, 0, 0, 0, 17, 0, 0, 0, 16}, {0, 0, 0, 0, 8, 0, 0, 0, 255}, {9, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0, 255}} {
+		damaged := bytes.Clone(part)
+		copy(damaged[at:], wrong)
+		if _, err := encoding.Arrow.Decode(damaged); err == nil {
+			t.Errorf("% x was read", wrong)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ func AppendKey(dst []byte, value any, kind types.Type) ([]byte, error) {
 		}
 		return little.AppendUint64(append(dst, 2), v), nil
 	case float64:
-		bits := math.Float64bits(v + 0)
+		bits := math.Float64bits(v)
 		if v == 0 {
 			bits = 0
 		}
