@@ -116,6 +116,9 @@ def _one(component: str, case: str, method: Callable[..., None], tried: list[typ
             last = traceback.extract_tb(error.__traceback__)[-1]
             wrong = f"{where}{said(error)} (in {Path(last.filename).name}, line {last.lineno})"
         if wrong:
+            example: Example | None = getattr(suite, "example", None)
+            if example is not None and example.guessed:
+                wrong += f"\n(its example is guessed: give it one, [[{example.kind}.{example.name}]] in verify.toml)"
             break
     summary = (inspect.getdoc(method) or "").partition("\n")[0]
     left_out = reasons[0] if not wrong and len(reasons) == len(tried) else ""
