@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from js.piped import Piped, bundle
+from vectors.conversations import CONVERSATIONS, Answering, play
 
 from dataflare.guest import Frame
 from dataflare.hosting import Guests, Limits, component_classes
 
-VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "write-a-plugin-js.md"
-CONVERSATIONS = json.loads((VECTORS / "guest.json").read_text())["conversations"]
 
 
 def run(folder: Path, *words: str) -> str:
@@ -37,59 +37,20 @@ def test_its_own_tests_pass(sdk_js: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def bundle(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def vectors(sdk_js: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The components of the vectors as one script."""
-    made = tmp_path_factory.mktemp("bundle") / "plugin.js"
-    run(sdk_js, "node", "bundle.mjs", "test/plugin.ts", str(made))
-    return made
+    return bundle(sdk_js, "test/plugin.ts", tmp_path_factory.mktemp("bundle"))
 
 
-class Talk:
-    """A host that talks to a bundled plugin under Node."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self.answers: list[tuple[dict[str, Any], dict[str, Any]]] = []
-        """Questions that are expected, and what they are answered."""
-
-    def ask(self, header: dict[str, Any], parts: list[bytes] | None = None) -> Frame:
-        sending, receiving = self._process.stdin, self._process.stdout
-        assert sending is not None
-        assert receiving is not None
-        Frame(header, parts or []).write(sending)  # type: ignore[arg-type]
-        while (answer := Frame.read(receiving)) is not None and "op" in answer.header:  # type: ignore[arg-type]
-            question, told = self.answers.pop(0)
-            assert answer.header == question
-            Frame(told).write(sending)  # type: ignore[arg-type]
-        assert answer is not None
-        return answer
+def test_every_conversation_goes_as_written_over_a_pipe(sdk_js: Path, vectors: Path) -> None:
+    for conversation in CONVERSATIONS:
+        guest, host = Piped(sdk_js, vectors), Answering()
+        play(conversation, lambda frame, guest=guest, host=host: guest.call(frame, host, 60), host)  # type: ignore[misc]
+        guest.close()
 
 
-@pytest.fixture
-def talk(sdk_js: Path, bundle: Path) -> Iterator[Talk]:
-    words = ["node", str(sdk_js / "serve.mjs"), str(bundle)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        yield Talk(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert process.wait(30) == 0
-
-
-def test_a_bundle_talks_over_a_pipe(talk: Talk) -> None:
-    found = {f"{each['kind']}:{each['name']}" for each in talk.ask({"op": "describe"}).header["components"]}
-    assert found >= {"source:numbers", "processor:times", "processor:totals", "sink:shelf", "tool:add"}
-    (conversation,) = [each for each in CONVERSATIONS if each["name"] == "keyed state is asked of the host"]
-    for turn in conversation["turns"]:
-        talk.answers = [(each["question"], each["answer"]) for each in turn.get("host", ())]
-        answer = talk.ask(turn["request"], [json.dumps(part["json"]).encode() for part in turn.get("parts", ())])
-        assert answer.header == turn["answer"]
-        assert [json.loads(bytes(part)) for part in answer.parts] == [
-            part["json"] for part in turn.get("answer_parts", ())
-        ]
-
-
-def test_a_bundle_has_a_source_map_with_the_authors_files(bundle: Path) -> None:
-    told = json.loads(bundle.with_suffix(".js.map").read_text("utf-8"))
+def test_a_bundle_has_a_source_map_with_the_authors_files(vectors: Path) -> None:
+    told = json.loads(vectors.with_suffix(".js.map").read_text("utf-8"))
     assert any(source.endswith("test/plugin.ts") for source in told["sources"])
 
 
@@ -117,10 +78,9 @@ def test_the_components_of_the_page_are_described(sdk_js: Path, page: Path, tmp_
     names = sorted(path.stem for path in page.glob("*.ts") if not path.name.endswith(".test.ts"))
     entry = page / "all.ts"
     entry.write_text("".join(f'export * from "./{name}.js";\n' for name in names), "utf-8")
-    run(sdk_js, "node", "bundle.mjs", str(entry.relative_to(sdk_js)), str(tmp_path / "plugin.js"))
-    words = ["node", str(sdk_js / "serve.mjs"), str(tmp_path / "plugin.js")]
-    done = subprocess.run(words, input=Frame({"op": "describe"}).pack(), capture_output=True, timeout=60)
-    told = Frame.unpack(done.stdout).header
+    guest = Piped(sdk_js, bundle(sdk_js, entry, tmp_path))
+    told = guest.call(Frame({"op": "describe"}), lambda question: question, 60).header
+    guest.close()
     named = {f"{each['kind']}:{each['name']}" for each in told["components"]}
     assert named >= {
         "source:numbers",
