@@ -140,3 +140,13 @@ def test_what_is_no_archive_is_refused(answer, project: Path, tmp_path: Path, co
 def test_a_name_that_follows_from_no_id_is_refused(answer, built: Path, tmp_path: Path, project: Path) -> None:
     missing = tmp_path / built.name.replace("post", "gone")
     assert answer("plugin", "add", missing, "--project", project)[1]["errors"][0]["code"] == "author.wheel"
+
+
+def test_what_the_operator_wrote_stays(answer, built: Path, project: Path) -> None:
+    assert answer("plugin", "add", built, "--project", project, "--grant")[0] == 0
+    file = project / "plugins.toml"
+    written = file.read_text().replace('methods = ["POST"]', 'methods = ["POST"], networks = ["127.0.0.0/8"]')
+    assert "networks" in written
+    file.write_text(written + 'limits = { memory = "64MiB" }  # it is a small machine\n')
+    assert answer("plugin", "add", built, "--project", project)[0] == 0
+    assert file.read_text() == written + 'limits = { memory = "64MiB" }  # it is a small machine\n'

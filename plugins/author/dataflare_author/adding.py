@@ -78,7 +78,7 @@ def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: boo
         shutil.rmtree(aside, ignore_errors=True)
     package = folder / wheel.names.package
     _prepare(replace(manifest, file=str(package / Path(manifest.file).name)), runtime, host)
-    known.put(manifest.id, _entry(told, package.relative_to(project), manifest))
+    known.put(manifest.id, _entry(told, package.relative_to(project), known.entry(manifest.id) or {}))
     _sweep(home, folder)
     return replace(told, folder=str(package))
 
@@ -125,23 +125,30 @@ def _components(manifest: Manifest) -> tuple[str, ...]:
 
 def _granted(asks: tuple[Mapping[str, Json], ...], entry: Mapping[str, Json] | None) -> bool:
     """Was all of it granted before, to the version that is there now?"""
-    if not asks:
-        return True
-    if entry is None:
-        return False
-    held = [{"permission": word, **rule} for word, rules in entry.get("grants", {}).items() for rule in rules]
-    return all({key: value for key, value in rule.items() if key != "reason"} in held for rule in asks)
+    return all(_held(rule["permission"], _bare(rule), entry or {}) is not None for rule in asks)
 
 
-def _entry(told: Added, folder: Path, manifest: Manifest) -> dict[str, Json]:
+def _held(word: str, rule: Mapping[str, Json], entry: Mapping[str, Json]) -> Mapping[str, Json] | None:
+    """The rule of an entry that says the same, and perhaps more: what the operator wrote stays."""
+    rules: list[Mapping[str, Json]] = entry.get("grants", {}).get(word, [])
+    return next((held for held in rules if rule.items() <= held.items()), None)
+
+
+def _bare(rule: Mapping[str, Json]) -> dict[str, Json]:
+    return {key: value for key, value in rule.items() if key not in ("permission", "reason")}
+
+
+def _entry(told: Added, folder: Path, former: Mapping[str, Json]) -> dict[str, Json]:
+    """The entry of the set; what an operator wrote into the former one stays."""
     entry: dict[str, Json] = {"folder": folder.as_posix(), "digest": told.digest}
-    if manifest.runtime == "python":
+    if told.runtime == "python":
         entry["isolation"] = told.isolation
-    grants = {
-        word: [{key: value for key, value in rule.items() if key != "reason"} for rule in rules]
-        for word, rules in sorted(manifest.permissions.items())
-    }
-    return {**entry, "grants": grants} if grants else entry
+    grants: dict[str, list[Json]] = {}
+    for rule in told.asks:
+        word, wanted = rule["permission"], _bare(rule)
+        grants.setdefault(word, []).append(_held(word, wanted, former) or wanted)
+    kept = {key: value for key, value in former.items() if key not in ("folder", "digest", "isolation", "grants")}
+    return {**entry, **({"grants": grants} if grants else {}), **kept}
 
 
 def _move(aside: Path, folder: Path) -> None:
