@@ -92,7 +92,7 @@ def test_the_commands_of_a_page_run(page: str, folder: Path) -> None:
             ["bash", "-c", script], cwd=folder, env=variables, stdout=told, stderr=told, start_new_session=True
         )
         try:
-            code = running.wait(120)
+            code = running.wait(600)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(running.pid, signal.SIGKILL)
