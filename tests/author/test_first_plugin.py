@@ -1,4 +1,4 @@
-"""The tutorial, replayed for each language: what its page says is what happens. One kind each; four languages, four kinds."""
+"""The tutorial, replayed: what its page says is what happens, in each language, with a kind for each."""
 
 import subprocess
 import sys

@@ -40,6 +40,7 @@ NOT_RUN = {
 }
 """The beginnings of commands that are shown and not run here, with the reason."""
 NOT_HERE = {"examples/third-party-bundle/README.md": "tests/e2e/test_examples.py installs the wheel and runs the same"}
+NOT_PLANNED = {"docs/first-plugin.md": "the plugins of its flows are made by its commands, which also run the flows"}
 BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.M | re.S)
 
 
@@ -114,7 +115,7 @@ def host() -> Iterator[Host]:
         yield started
 
 
-@pytest.mark.parametrize("page", with_blocks("yaml"))
+@pytest.mark.parametrize("page", [page for page in with_blocks("yaml") if page not in NOT_PLANNED])
 def test_the_flows_of_a_page_plan(page: str, folder: Path, host: Host) -> None:
     for text in blocks(page, "yaml"):
         if "version" in yaml.safe_load(text):
@@ -133,7 +134,7 @@ def test_the_manifests_of_a_page_are_read(page: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_links_of_a_page_lead_somewhere(page: str) -> None:
-    text = BLOCK.sub("", (ROOT / page).read_text("utf-8"))
+    text = re.sub(r"`[^`\n]*`", "", BLOCK.sub("", (ROOT / page).read_text("utf-8")))
     places = [place for place in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in place]
     assert [place for place in places if not ((ROOT / page).parent / place).exists()] == []
 
