@@ -173,6 +173,9 @@ class Loader(Component, kind="loader"):
         """What the artifact would need beyond its manifest."""
         return ()
 
+    def prepare(self, manifest: Manifest, host: HostApi) -> None:
+        """Do before the first run what can be done: make an environment, compile code."""
+
     def components(self, manifest: Manifest, host: HostApi) -> Iterable[type[Component]]:
         """The component classes of a plugin; for guests, classes whose operations call the guest."""
         raise NotImplementedError

@@ -1,9 +1,15 @@
 """``plugin add``: what is checked, asked, unpacked and written."""
 
+import subprocess
+import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from dataflare_author.names import new_names
+from dataflare_author.scaffold import scaffold
 
 SET = """# The plugins of this project.
 
@@ -150,3 +156,17 @@ def test_what_the_operator_wrote_stays(answer, built: Path, project: Path) -> No
     file.write_text(written + 'limits = { memory = "64MiB" }  # it is a small machine\n')
     assert answer("plugin", "add", built, "--project", project)[0] == 0
     assert file.read_text() == written + 'limits = { memory = "64MiB" }  # it is a small machine\n'
+
+
+def test_those_who_add_at_once_do_not_write_over_each_other(built: Path, project: Path, tmp_path: Path) -> None:
+    folders = [
+        scaffold(new_names(f"acme-{name}"), "python", "tool", tmp_path).folder for name in ("one", "two", "three")
+    ]
+    command = [sys.executable, "-m", "dataflare_host", "plugin", "add", "--isolation", "inline", "--project", project]
+    adding = [subprocess.Popen([*map(str, command), str(each)], stdout=subprocess.DEVNULL) for each in folders]
+    assert [each.wait(120) for each in adding] == [0, 0, 0]
+    assert set(tomllib.loads((project / "plugins.toml").read_text())["plugins"]) == {
+        "acme-one",
+        "acme-two",
+        "acme-three",
+    }

@@ -49,6 +49,18 @@ def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: boo
         message = f"there is no folder `{project}`"
         raise ConfigError.of("author.no_project", message, fix="name the folder of the flows by --project")
     wheel, known = read_wheel(wheel_file), ProjectSet(project)
+    with known.changing():
+        return _added(wheel, known, isolation, grant, host)
+
+
+def asked(manifest: Manifest) -> tuple[Mapping[str, Json], ...]:
+    """What a plugin asks for, each with its reason: ``{"permission", "reason", …}``."""
+    rules = sorted(manifest.permissions.items())
+    return tuple({"permission": word, **rule} for word, listed in rules for rule in listed)
+
+
+def _added(wheel: Wheel, known: ProjectSet, isolation: Isolation | None, grant: bool, host: HostApi) -> Added:
+    project = known.project
     home = project / FOLDER / wheel.names.id
     home.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".adding-", dir=home))
@@ -73,7 +85,9 @@ def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: boo
         if not told.granted:
             return told
         folder = home / wheel.digest
-        _move(aside, folder)
+        if not _intact(wheel, folder):
+            shutil.rmtree(folder, ignore_errors=True)
+            os.replace(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     package = folder / wheel.names.package
@@ -81,12 +95,6 @@ def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: boo
     known.put(manifest.id, _entry(told, package.relative_to(project), known.entry(manifest.id) or {}))
     _sweep(home, folder)
     return replace(told, folder=str(package))
-
-
-def asked(manifest: Manifest) -> tuple[Mapping[str, Json], ...]:
-    """What a plugin asks for, each with its reason: ``{"permission", "reason", …}``."""
-    rules = sorted(manifest.permissions.items())
-    return tuple({"permission": word, **rule} for word, listed in rules for rule in listed)
 
 
 def _manifest(wheel: Wheel, aside: Path) -> Manifest:
@@ -151,22 +159,24 @@ def _entry(told: Added, folder: Path, former: Mapping[str, Json]) -> dict[str, J
     return {**entry, **({"grants": grants} if grants else {}), **kept}
 
 
-def _move(aside: Path, folder: Path) -> None:
-    """Put what was unpacked in its place, whole; what was there before is known to be the same wheel."""
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(aside, folder)
+def _intact(wheel: Wheel, folder: Path) -> bool:
+    """Is the wheel unpacked there already? Then it stays, since flows may be running from it."""
+    try:
+        return all((folder / name).read_bytes() == content for name, content in wheel.files.items())
+    except OSError:
+        return False
 
 
 def _prepare(manifest: Manifest, runtime: str, host: HostApi) -> None:
     """Compile it, make its environment: whatever its loader can do before the first run."""
     loader = None if runtime == "python" else loader_of(runtime, host)
-    prepare = getattr(loader, "prepare", None)
-    if prepare is not None:
-        prepare(manifest, host)
+    if loader is not None:
+        loader.prepare(manifest, host)
 
 
 def _sweep(home: Path, current: Path) -> None:
-    others = [path for path in home.iterdir() if path.is_dir() and path != current]
-    for former in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[KEPT - 1 :]:
+    """Delete what others left unfinished, and the oldest of what was unpacked before."""
+    others = sorted((path for path in home.iterdir() if path != current), key=lambda path: path.stat().st_mtime)
+    finished = [path for path in others if not path.name.startswith(".")]
+    for former in {*others} - {*finished[1 - KEPT :]}:
         shutil.rmtree(former, ignore_errors=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ class ProjectSet:
     def __init__(self, project: Path) -> None:
         self.project = project
         self.file = project / FILE
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """One change at a time: two that read the same set would write over each other."""
+        import fcntl
+
+        folder = self.project / FOLDER
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process
+            yield
 
     def entry(self, plugin: str) -> dict[str, Json] | None:
         """What the set says of a plugin. Raises ConfigError ``author.set``."""
@@ -53,8 +65,9 @@ class ProjectSet:
 
     def drop(self, plugin: str) -> None:
         """Take a plugin out, and delete what was unpacked of it."""
-        self._change(lambda plugins: plugins.pop(plugin, None) and None)
-        shutil.rmtree(self.project / FOLDER / plugin, ignore_errors=True)
+        with self.changing():
+            self._change(lambda plugins: plugins.pop(plugin, None) and None)
+            shutil.rmtree(self.project / FOLDER / plugin, ignore_errors=True)
 
     def _change(self, change: Callable[[Table], None]) -> None:
         document = self._read()

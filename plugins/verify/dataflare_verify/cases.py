@@ -97,30 +97,35 @@ class Case(Suite):
     def steady(self, memory: Memory) -> Iterator[Callable[[], bool]]:
         """``while more(): work`` 1,000 times, or as often as the time allows.
 
-        Fails at the end where the memory has grown since it was warm. What has grown is looked at again as long, and
-        again: a heap that is collected grows to its size late, a leak goes on.
+        Fails at the end where the memory has grown since it was warm. What has grown is looked at again over as many
+        batches, and again: a heap that is collected grows to its size late, a leak goes on as it began.
         """
         rounds, before, began, looks = 0, -1, time.monotonic(), LOOKS
+        most, allowed, seconds = BATCHES, 0, TIME
 
         def more() -> bool:
-            nonlocal rounds, before, began, looks
+            nonlocal rounds, before, began, looks, most, allowed, seconds
             spent = time.monotonic() - began
             if before < 0 and (rounds >= BATCHES // 5 or spent > TIME / 4):
                 before = memory.now()
+                allowed = GROWTH + before // 10
             rounds += 1
-            if rounds <= BATCHES and spent < TIME:
+            if rounds <= most and spent < seconds:
                 return True
-            if looks > 1 and before >= 0 and memory.now() - before > _bound(before):
-                rounds, before, began, looks = 0, memory.now(), time.monotonic(), looks - 1
-                return True
-            return False
+            grown = memory.now() - before
+            if before < 0 or grown <= allowed or looks == 1:
+                return False
+            if looks == LOOKS:
+                most, allowed, seconds = rounds, grown // 4, 4 * TIME
+            rounds, before, began, looks = 0, memory.now(), time.monotonic(), looks - 1
+            return True
 
         yield more
         if before < 0:
             raise LeftOut(f"it gave only {rounds} batches")
         grown = memory.now() - before
         message = f"its memory has grown by {grown / 2**20:.1f} MiB over {rounds} batches, and before: it leaks"
-        require(grown <= _bound(before), message)
+        require(grown <= allowed, message)
         limit = self.subject.limits.memory
         require(limit is None or memory.now() <= limit, f"it holds more than its limit of {limit} bytes")
 
@@ -165,7 +170,3 @@ def clean(error: Exception) -> None:
         raise error
     lost = isinstance(error, DataflareError) and error.code in LOST
     require(not lost, f"the guest was lost: {said(error)}")
-
-
-def _bound(before: int) -> int:
-    return GROWTH + before // 10
