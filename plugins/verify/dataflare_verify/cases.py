@@ -108,7 +108,7 @@ class Case(Suite):
             spent = time.monotonic() - began
             if before < 0 and (rounds >= BATCHES // 5 or spent > TIME / 4):
                 before = memory.now()
-                allowed = GROWTH + before // 10
+                allowed = GROWTH + min(before // 10, 2 * GROWTH)
             rounds += 1
             if rounds <= most and spent < seconds:
                 return True
