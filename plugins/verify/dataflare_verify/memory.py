@@ -19,9 +19,18 @@ class Memory:
     def now(self) -> int:
         """Bytes."""
         gc.collect()
+        told = self._told()
+        return resident("self") if told is None else told
+
+    @property
+    def own(self) -> bool:
+        """Whether nobody else lives in it."""
+        return self._told() is not None
+
+    def _told(self) -> int | None:
         caller = getattr(vars(self._component).get("_remote"), "caller", None)
         told = None if caller is None else caller.memory
-        return resident("self") if told is None else int(told)
+        return None if told is None else int(told)
 
 
 def resident(process: int | str) -> int:
