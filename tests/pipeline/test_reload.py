@@ -115,24 +115,24 @@ def code(version: str, state: int = 1) -> str:
 
 
 def bad(version: str, how: str) -> str:
-    """A version that works in the shadow and not in the flow: it fails from its fifth batch on."""
+    """A version that works in the shadow and not in the flow."""
     made = code(version)
     call = {
         "raises": "raise RuntimeError('defect')",
         "refuses": "return batch.reject([True] * len(batch), 'no', 'never')",
         "swallows": "return batch.slice(0, 0)",
-        "state": "raise RuntimeError('state')",
-    }[how]
+    }.get(how, how)
     first = '    """Says which version it is."""'
-    counting = f"{first}\n    global CALLS\n    CALLS += len(batch) > 0\n    if CALLS > 4:\n        {call}"
-    return made.replace(first, counting).replace("@processor", "CALLS = 0\n\n@processor", 1)
+    failing = f"{first}\n    if len(batch) and ctx.fence:\n        {call}"
+    return made.replace("(batch: Batch, *,", "(batch: Batch, ctx, *,").replace(first, failing)
 
 
 class Project:
     """A folder with a flow, its plugin set and a loader for it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, runtime: str = "trial") -> None:
         self.folder = folder
+        self._runtime = runtime
         self.file = folder / "flow.yaml"
         self.file.write_text(FLOW)
         (folder / "shop.py").write_text(SHOP)
@@ -145,7 +145,9 @@ class Project:
 
     def add(self, version: str, text: str) -> None:
         """Put a version of the plugin into the set."""
-        place = self._write("tagger", version, "trial", "plugin.py", "plugin.py", text)
+        python = self._runtime == "python"
+        entry, file = ("dataflare_tagger", "__init__.py") if python else ("plugin.py", "plugin.py")
+        place = self._write("tagger", version, self._runtime, entry, file, text)
         self._members["tagger"] = f'folder = "{place.relative_to(self.folder)}"\n'
         made = "".join(f"[plugins.{id}]\n{told}\n" for id, told in self._members.items())
         (self.folder / "plugins.toml").write_text(f"# {self._versions}\n{made}")
@@ -308,3 +310,23 @@ def test_many_reloads_good_and_bad(project: Project, running: Running) -> None:
     made = judge(running.end())
     assert len(made) >= 9
     assert not {f"1.{number}.0" for number in (4, 8, 12)} & set(made)
+
+
+WORKER_FLOW = FLOW.replace("guarantee:", "engine: {uses: pipeline/pipeline, with: {probation: 3s}}\nguarantee:")
+
+
+@pytest.mark.parametrize("how", ["time.sleep(3600)", "os.kill(os.getpid(), 9)"])
+def test_a_worker_that_hangs_or_dies_is_taken_back(tmp_path: Path, how: str) -> None:
+    made = Project(tmp_path, runtime="python")
+    made.file.write_text(WORKER_FLOW)
+    made.add("1.0.0", code("1.0.0"))
+    running = Running(made)
+    running.until(2)
+    made.add("1.1.0", f"import os, time\n{bad('1.1.0', how)}")
+    told = running.reload()
+    assert told["outcome"] == "rolled_back", told
+    running.until(1)
+    made.add("1.2.0", code("1.2.0"))
+    assert running.reload()["outcome"] == "kept"
+    running.until(1)
+    assert set(judge(running.end())) == {"1.0.0", "1.2.0"}

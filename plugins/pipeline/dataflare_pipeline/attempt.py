@@ -212,13 +212,20 @@ class Attempt:
                 return "again"
             if self._exhausted():
                 return "end"
-            if self._evolution.waiting or self._requests.any(Sync) or self._hurry or self.builder.bound.full:
+            untried = self._untried()
+            asked = self._evolution.waiting or self._requests.any(Sync) or self._hurry
+            if self.builder.bound.full or (asked and not untried):
                 self._hurry = False
                 return "asked"
-            left = next_epoch - time.monotonic()
+            left = POLL if untried else next_epoch - time.monotonic()
             if left <= 0:
                 return "interval"
             self._mailbox.next(min(left, POLL) if self._decisions.pending else left)
+
+    def _untried(self) -> bool:
+        """Is there a version on trial that had nothing to do yet? Its epoch says nothing before that."""
+        trial = self._region.trial
+        return trial is not None and not trial.tried(self.lanes())
 
     def _sync(self, last: bool = False, *, evolve: bool = True) -> None:
         """An epoch, where there is anything to keep; then the answers to those who had asked before it began."""

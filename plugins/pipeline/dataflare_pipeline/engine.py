@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dataflare.fields import field
+from dataflare.types import Duration
 from dataflare_host.kinds import Budget, Engine, Exchange, Runner
 from dataflare_host.layout import Part
 from dataflare_pipeline.lease import Pace
@@ -23,6 +24,11 @@ class Pipeline(Engine):
         help="`beat`: how often a run says that it lives; `patience`: how long a silent one is waited for.",
     )
 
+    probation: Duration = field(
+        default=30.0,
+        help="Within it a reloaded plugin's first epoch has to be committed; else the old version goes on.",
+    )
+
     def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
         """A runner for this part; the flow's store is configured, not opened."""
         # Lanes are the parallelism: a thread pool in each library below them would only get in their way.
@@ -35,4 +41,4 @@ class Pipeline(Engine):
         from dataflare_pipeline.session import Session
 
         store = host.store(part.plan.state, Path(part.plan.base) if part.plan.base else None)
-        return FlowRunner(Session(part, host, store, budget, self.lease))
+        return FlowRunner(Session(part, host, store, budget, self.lease, self.probation))

@@ -67,6 +67,8 @@ class Lane(threading.Thread):
         self.live: dict[str, Counts] = {}
         """Counts since the attempt began, by step: for people, changed as rows are delivered."""
         self.state = "starting"
+        self.busy = False
+        """Of a source: rows are on their way through its chain."""
         self._mail = mail
         self._drivers: list[Driver] = []
         self._letters: list[Letter] = []
@@ -84,7 +86,7 @@ class Lane(threading.Thread):
 
     def abandon(self) -> None:
         """Let the component's call that runs now fail, where that can be done. From any thread."""
-        for driver in list(self._drivers):
+        for driver in [*self._drivers, *(operator.driver for operator in self.operators())]:
             driver.component.abandon()
 
     def operators(self) -> list[ProcessorOp]:

@@ -39,6 +39,8 @@ class Session:
     store: Store
     budget: Budget
     pace: Pace = field(default_factory=Pace)
+    probation: float = 30.0
+    """Seconds in which a reloaded plugin's first epoch has to be committed."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Finish the epoch in flight, one more barrier, exit."""
     final: threading.Event = field(default_factory=threading.Event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dataflare.errors import StateError, problem_of
@@ -16,13 +16,13 @@ from dataflare_pipeline.asked import Swap
 from dataflare_pipeline.work import Counts
 
 if TYPE_CHECKING:
-    from dataflare_pipeline.lane import Report
+    from dataflare_pipeline.lane import Lane, Report
     from dataflare_pipeline.session import Session
 
-PROBATION = 30.0
-"""Seconds until the first epoch with the new generation has to be committed."""
 MOST_REFUSED = 0.5
 FEW, MANY = 0.1, 10.0
+PATIENCE = 0.2
+"""Of the probation: for so long rows are waited for."""
 ENOUGH = 100
 """Rows from which on shares say something."""
 
@@ -37,12 +37,30 @@ class Trial:
     began: float
     """When sources were held (monotonic seconds)."""
     pause: float | None = None
-    until: float = field(default_factory=lambda: time.monotonic() + PROBATION)
+    until: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.until = time.monotonic() + self.before.probation
 
     def running(self) -> None:
         """Rows are read again."""
         if self.pause is None:
             self.pause = time.monotonic() - self.began
+
+    def tried(self, lanes: Iterable[Lane]) -> bool:
+        """Whether the new version has had rows to show what it does; or none came for long enough.
+
+        A source whose rows are on their way through it has some: a barrier would pass a call that hangs there.
+        """
+        own = {name for name, step in self.swap.session.plan.steps.items() if step.plugin == self.swap.plugin}
+        for lane in lanes:
+            counts = [found for step, found in list(lane.live.items()) if step in own]
+            if any(found.rows_in or found.rows_out for found in counts):
+                return True
+            if lane.busy and own & {lane.step, *(operator.step for operator in lane.operators())}:
+                return False
+        waited = time.monotonic() - self.began - (self.pause or 0.0)
+        return self.pause is not None and waited > PATIENCE * self.before.probation
 
     def check(self) -> None:
         """Raise StateError ``reload.timeout`` where the epoch does not come."""
