@@ -8,7 +8,7 @@ import (
 	"dataflare.dev/sdk-go/internal/frame"
 )
 
-// The exports of a plugin as a WASM module: docs/guest-protocol.md, "In WASM".
+// The exports of a plugin as a WASM module: docs/guest-protocol.md, "In a WASM module".
 
 var (
 	given   []byte // requests are written here by the host
@@ -46,9 +46,6 @@ func hostCall(question unsafe.Pointer, length int32) int32
 
 //go:wasmimport dataflare host_read
 func hostRead(into unsafe.Pointer)
-
-//go:wasmimport dataflare log
-func hostLog(level int32, text unsafe.Pointer, length int32)
 
 func askHost(question []byte) ([]byte, error) {
 	length := hostCall(unsafe.Pointer(unsafe.SliceData(question)), int32(len(question)))
