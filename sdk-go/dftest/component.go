@@ -20,8 +20,7 @@ type Component struct {
 	guest   *dataflare.Guest
 	name    string
 	config  any
-	host    *Host
-	planned bool
+	opened  bool
 }
 
 // Open makes a component ready: "KIND:NAME", its configuration as JSON can hold it (nil: all defaults), and the host
@@ -31,7 +30,7 @@ func Open(t testing.TB, name string, config any, host *Host) *Component {
 	if config == nil {
 		config = map[string]any{}
 	}
-	return &Component{t: t, guest: guestOf(t, host), name: name, config: config, host: host}
+	return &Component{t: t, guest: guestOf(t, host), name: name, config: config}
 }
 
 // Refusal is what opening it with this configuration is refused with; nil: it is not.
@@ -98,9 +97,9 @@ func (c *Component) opening(input dataflare.Schema) map[string]any {
 
 func (c *Component) open(input dataflare.Schema) {
 	c.t.Helper()
-	if !c.planned {
+	if !c.opened {
 		c.must(c.opening(input))
-		c.planned = true
+		c.opened = true
 	}
 }
 
