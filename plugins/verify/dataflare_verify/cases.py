@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LOST = ("guest.trap", "guest.exited", "guest.timeout", "guest.memory", "guest.output", "guest.frame", "guest.batch")
 """What no guest may bring about, whatever it is given."""
-OPEN_ENDED = 3.0
+SOON = 3.0
 """Seconds within which everything comes back that is asked to stop."""
 BATCHES = 1_000
 GROWTH = 16 << 20
@@ -130,7 +130,7 @@ class Case(Suite):
         require(limit is None or memory.now() <= limit, f"it holds more than its limit of {limit} bytes")
 
     @contextmanager
-    def soon(self, what: str, within: float = OPEN_ENDED) -> Iterator[None]:
+    def soon(self, what: str, within: float = SOON) -> Iterator[None]:
         """Fails where this takes longer than anything may that was asked to stop."""
         began = time.monotonic()
         yield

@@ -50,11 +50,6 @@ class Subject:
     audited: list[Problem] = field(default_factory=list)
 
     @property
-    def isolated(self) -> bool:
-        """Whether its code runs outside of this process, or walled off in it."""
-        return self.isolation != "inline"
-
-    @property
     def limits(self) -> Limits:
         """What its manifest sets itself."""
         return Limits.of(self.manifest.limits)
