@@ -16,11 +16,11 @@ import (
 
 // Component is an open component.
 type Component struct {
-	t       testing.TB
-	guest   *dataflare.Guest
-	name    string
-	config  any
-	opened  bool
+	t      testing.TB
+	guest  *dataflare.Guest
+	name   string
+	config any
+	opened bool
 }
 
 // Open makes a component ready: "KIND:NAME", its configuration as JSON can hold it (nil: all defaults), and the host
