@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError, Retry, sink, t, tool } from "@dataflare/sdk";
+import { ConfigError, Retry, serve, sink, t, tool } from "@dataflare/sdk";
 import { Bench, call, write } from "@dataflare/sdk/testing";
+import { pack, unpack, type Header } from "../src/frames.js";
 
 test("an append sink writes batches and nothing else", async () => {
   const sent: unknown[] = [];
@@ -122,4 +123,29 @@ test("a tool tells its progress, is opened before and closed after, also when it
   assert.deepEqual(steps.splice(0), ["open", { done: 1 }, { done: 2 }, "close"]);
   await assert.rejects(call(long, { fail: true }), { code: "step.failed" });
   assert.deepEqual(steps, ["open", "close"]);
+});
+
+test("a tool that nobody asks further is ended and closed", async () => {
+  const steps: string[] = [];
+  const long = tool({
+    doc: "Long.",
+    input: t.Object({}),
+    *call() {
+      try {
+        yield 1;
+        yield 2;
+        yield 3;
+      } finally {
+        steps.push("ended");
+      }
+    },
+    close: () => void steps.push("closed"),
+  });
+  const handle = serve({ long });
+  const ask = async (header: Header): Promise<Header> => unpack(await handle(pack(header), () => pack({}))).header;
+  assert.deepEqual(await ask({ op: "call", component: "tool:long" }), { progress: 1, more: true });
+  assert.deepEqual(steps, []);
+  await ask({ op: "describe" });
+  assert.deepEqual(steps, ["ended", "closed"]);
+  assert.equal(((await ask({ op: "continue" })).error as Header).code, "guest.nothing_more");
 });
