@@ -121,8 +121,17 @@ def test_a_script_that_cannot_be_loaded_says_why(start: Start, script: str, monk
 
 
 def test_an_error_that_is_answered_leaves_the_script_usable(start: Start) -> None:
-    guest = start(answering("header.n", "let calls = 0; exports.count = () => ++calls;"))
-    assert [guest.value(n=n) for n in range(3)] == [0, 1, 2]
+    script = """
+    let calls = 0;
+    exports.handle = (request) => {
+      calls++;
+      const error = { code: "shop.closed", message: "not today" };
+      return pack(unpack(request).header.op === "refuse" ? { error } : { value: calls });
+    };
+    """
+    guest = start(FRAMES + script)
+    assert guest.ask("refuse").header["error"]["code"] == "shop.closed"
+    assert guest.value() == 2
 
 
 HEADERS = [b"{}", b"[]", b'{"parts":[1]}', b'{"parts":[-1]}', b'{"parts":{}}', b"{", b'{"a":NaN}', b'{"a":"\xff"}']

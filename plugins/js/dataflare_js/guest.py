@@ -59,7 +59,7 @@ class JavaScriptGuest(Carrier):
         except Ended as error:
             raise self._lost(error.code, start, error.cause) from error
         except OutOfMemory as error:
-            raise self._lost("guest.memory", start, str(error)) from error
+            raise self._lost("guest.frame", start, f"it named bytes that it does not have: {error}") from error
         except Thrown as error:
             ended = self._ended(error)
             raise self._lost(ended.code, start, ended.cause) from error

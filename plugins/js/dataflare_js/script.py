@@ -10,6 +10,7 @@ import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from dataflare_wasm.ending import Ended
 from dataflare_wasm.memory import OutOfMemory
@@ -61,7 +62,7 @@ class Script:
     def _call(self, export: str, given: Sequence[Sequence[Piece]], check: Callable[[int], None]) -> bytes:
         sandbox = self.sandbox
         try:
-            words = [word for pieces in given for word in self._put(sandbox, pieces)]
+            words = [word for pieces in given for word in _put(sandbox, pieces)]
             at = sandbox.call(export, *words)
             failed, start, size = struct.unpack("<III", sandbox.memory.read(at, 12))
             if failed & 0xFF:
@@ -76,23 +77,14 @@ class Script:
                 raise Ended("guest.trap", "the promise of `handle` never settles: nothing is left to run") from error
             raise
 
-    def _put(self, sandbox: Sandbox, pieces: Sequence[Piece]) -> tuple[int, int]:
-        """Copy bytes into memory that the guest makes for them, and then owns. Raises Ended, OutOfMemory."""
-        size = sum(map(len, pieces))
-        if not size:
-            return 1, 0
-        start = sandbox.call("cabi_realloc", 0, 0, 1, size)
-        if not start:
-            raise Ended("guest.memory", f"it has no room for {size:,} bytes")
-        sandbox.memory.write(start, pieces)
-        return start, size
-
     def _imports(self, sandbox: Sandbox) -> list[Import]:
         """What the engine calls. A function that cannot do what it is asked ends the guest."""
+        # wasmtime keeps these functions: they must not keep the script that keeps the sandbox.
+        script, answer = proxy(self), self._ask
 
         def give(result: int, does: Callable[[], bytes]) -> None:
             try:
-                start, size = self._put(sandbox, [does()])
+                start, size = _put(sandbox, [does()])
                 sandbox.memory.write(result, [struct.pack("<II", start & 0xFFFFFFFF, size)])
             except OutOfMemory as error:
                 sandbox.stop("guest.frame", f"it named bytes that it does not have: {error}")
@@ -100,7 +92,7 @@ class Script:
                 sandbox.stop(error.code, error.cause)
 
         def ask(start: int, size: int, result: int) -> None:
-            give(result, lambda: self._ask(sandbox, sandbox.memory.read(start, size)))
+            give(result, lambda: answer(sandbox, sandbox.memory.read(start, size)))
 
         def random(size: int, result: int) -> None:
             give(result, lambda: os.urandom(min(size & 0xFFFFFFFF, _RANDOM_AT_ONCE)))
@@ -114,7 +106,7 @@ class Script:
             sandbox.journal.tell(LEVELS[min(level & 0xFF, len(LEVELS) - 1)], text.decode("utf-8", "replace"))
 
         def waiting(begins: int) -> None:
-            self._waiting = bool(begins)
+            script._waiting = bool(begins)
 
         return [
             Import(HOST, "ask", ("i32", "i32", "i32"), (), ask),
@@ -123,3 +115,15 @@ class Script:
             Import(HOST, "log", ("i32", "i32", "i32"), (), log),
             Import(HOST, "waiting", ("i32",), (), waiting),
         ]
+
+
+def _put(sandbox: Sandbox, pieces: Sequence[Piece]) -> tuple[int, int]:
+    """Copy bytes into memory that the guest makes for them, and then owns. Raises Ended, OutOfMemory."""
+    size = sum(map(len, pieces))
+    if not size:
+        return 1, 0
+    start = sandbox.call("cabi_realloc", 0, 0, 1, size)
+    if not start:
+        raise Ended("guest.memory", f"it has no room for {size:,} bytes")
+    sandbox.memory.write(start, pieces)
+    return start, size
