@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflare_author.components import FILE, check_described, components_file, with_tables
-from dataflare_author.folder import MANIFEST, Folder
-from dataflare_author.languages import language_of
+from dataflare_author.components import TABLE, check_described, components_file, with_tables
+from dataflare_author.folder import Folder
+from dataflare_author.languages import builder_of
 from dataflare_author.wheel import files_below, metadata_of, write_wheel
+from dataflare_host.manifest import FILE
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
@@ -33,20 +34,20 @@ class Built:
 
 def build(folder: Folder, host: HostApi) -> Built:
     """Build the wheel of a plugin. Raises ConfigError, Failed: ``author.…``, and what the loader's audit refuses."""
-    language = language_of(folder)
-    language.check(folder)
+    builder = builder_of(folder)
+    builder.check(folder)
     stage = folder.stage
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
     _copy_words(folder, stage)
-    language.compile(folder, stage)
-    described = language.describe(folder, stage)
+    builder.compile(folder, stage)
+    described = builder.describe(folder, stage)
     check_described(folder, described)
-    (stage / FILE).write_bytes(components_file(described))
+    (stage / TABLE).write_bytes(components_file(described))
     manifest = with_tables(folder.manifest_file.read_text("utf-8"), described)
-    (stage / MANIFEST).write_text(manifest, "utf-8")
+    (stage / FILE).write_text(manifest, "utf-8")
     _audit(stage, host)
-    return _packed(folder, stage, language.metadata(folder))
+    return _packed(folder, stage, builder.metadata(folder))
 
 
 def _copy_words(folder: Folder, stage: Path) -> None:
@@ -76,13 +77,13 @@ def _audit(stage: Path, host: HostApi) -> None:
     from dataflare_author.auditing import audit
     from dataflare_host.read_manifest import load_manifest
 
-    audit(load_manifest(stage / MANIFEST), host)
+    audit(load_manifest(stage / FILE), host)
 
 
 def _packed(folder: Folder, stage: Path, more: dict[str, Any]) -> Built:
     from dataflare_host.read_manifest import load_manifest
 
-    manifest, names = load_manifest(stage / MANIFEST), folder.names
+    manifest, names = load_manifest(stage / FILE), folder.names
     metadata = metadata_of(names, manifest.version, manifest.summary, manifest.license, **more)
     for former in folder.wheel.parent.glob(f"{names.package}-*.whl"):
         former.unlink()

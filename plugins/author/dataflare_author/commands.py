@@ -77,12 +77,12 @@ def test(path: Path, words: tuple[str, ...], as_json: bool) -> int:
     In the language's own way: pytest, `go test`, `node --test`. WORDS go to that runner. The exit code is the runner's.
     """
     from dataflare_author.folder import folder_at
-    from dataflare_author.languages import language_of
+    from dataflare_author.languages import builder_of
 
     folder = folder_at(path)
-    language = language_of(folder)
-    language.check(folder)
-    code = the_host().change("plugin.test", folder.manifest.id, lambda: language.test(folder, words))
+    builder = builder_of(folder)
+    builder.check(folder)
+    code = the_host().change("plugin.test", folder.manifest.id, lambda: builder.test(folder, words))
     if as_json:
         emit({"ok": code == 0, "plugin": folder.manifest.id, "code": code})
     return code

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dataflare_author.folder import Folder
     from dataflare_author.languages import Described
 
-FILE = "components.json"
+TABLE = "components.json"
 """A plugin's answer to ``describe``, in its package: so no guest is started to know its components."""
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.names import Names
+from dataflare_host.manifest import FILE
 
 if TYPE_CHECKING:
     from dataflare_host.manifest import Manifest
-
-MANIFEST = "dataflare.toml"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def folder_at(path: Path) -> Folder:
 
 def _manifest_in(path: Path) -> Path:
     """A plugin's manifest lies in its folder or, where that is a Python project, in its package."""
-    found = [file for file in (path / MANIFEST, *sorted(path.glob(f"*/{MANIFEST}"))) if file.is_file()]
+    found = [file for file in (path / FILE, *sorted(path.glob(f"*/{FILE}"))) if file.is_file()]
     found = [file for file in found if file.parent.name not in ("build", "dist", "node_modules")]
     if len(found) == 1 or (found and found[0].parent == path):
         return found[0]
@@ -74,7 +73,7 @@ def _manifest_in(path: Path) -> Path:
         raise ConfigError.of("author.no_plugin", message, cause=f"there are {named}", fix="name one of them")
     message = f"`{path}` is no plugin's folder" if path.is_dir() else f"there is no folder `{path}`"
     fix = "name the folder that `dataflare plugin new` made"
-    cause = f"neither it nor a package in it has a {MANIFEST}" if path.is_dir() else None
+    cause = f"neither it nor a package in it has a {FILE}" if path.is_dir() else None
     raise ConfigError.of("author.no_plugin", message, cause=cause, file=str(path), fix=fix)
 
 

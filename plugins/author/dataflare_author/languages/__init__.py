@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Json = Any
 
 
-class Language(Protocol):
+class Builder(Protocol):
     """What the commands need of a language; one module each."""
 
     def check(self, folder: Folder) -> None:
@@ -39,8 +39,8 @@ class Described:
         self.targets = targets
 
 
-def language_of(folder: Folder) -> Language:
-    """The language of a plugin's folder."""
+def builder_of(folder: Folder) -> Builder:
+    """What builds a plugin, by the language of its folder."""
     if folder.language == "go":
         from dataflare_author.languages.go import Go
 
