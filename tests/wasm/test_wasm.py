@@ -230,3 +230,15 @@ def test_knowing_the_plugins_needs_no_wasmtime() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "wasm/wasm" in done.stdout
+
+
+def test_a_process_ends_quietly_whatever_is_open(conversing: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from dataflare.guest import Frame; from dataflare.hosting import Limits\n"
+        "from dataflare_wasm.engine import engine; from dataflare_wasm.guest import WasmGuest\n"
+        "guest = WasmGuest(engine(), engine().module(Path(sys.argv[1])), Limits(), 'open')\n"
+        "guest.call(Frame({'op': 'describe'}), lambda _: Frame({}), 10)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(conversing)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -91,6 +91,11 @@ class Engine:
                 "plugin.wasm_invalid", "what should be a WASM module cannot be compiled", cause=str(error), fix=fix
             ) from error
 
+    def close(self) -> None:
+        """The process ends: nothing is started any more, and what runs has no deadline."""
+        self.ticker.stop()
+        self.wasmtime.close()
+
     def _digest(self, wasm: Path | bytes) -> str:
         """The SHA-256 of a module; a file that did not change is read once."""
         if isinstance(wasm, bytes):
@@ -117,7 +122,7 @@ def engine(settings: Settings = Settings()) -> Engine:
     """The engine of this process for these settings."""
     made = Engine(settings)
     # Later, wasmtime's own functions are gone.
-    atexit.register(made.wasmtime.close)
+    atexit.register(made.close)
     return made
 
 

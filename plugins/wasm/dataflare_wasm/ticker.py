@@ -18,6 +18,7 @@ class Ticker:
     def __init__(self, tick: Callable[[], None]) -> None:
         self._tick = tick
         self._running = 0
+        self._stopped = False
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()
 
@@ -26,7 +27,7 @@ class Ticker:
         with self._turn:
             self._running += 1
             # A thread does not survive a fork, but its object does.
-            if self._thread is None or not self._thread.is_alive():
+            if not self._stopped and (self._thread is None or not self._thread.is_alive()):
                 self._thread = threading.Thread(target=self._run, name="dataflare-wasm-ticker", daemon=True)
                 self._thread.start()
 
@@ -35,16 +36,23 @@ class Ticker:
         with self._turn:
             self._running -= 1
 
+    def stop(self) -> None:
+        """Tick no more, whatever runs: the process ends."""
+        with self._turn:
+            self._stopped = True
+
     def _run(self) -> None:
         due = last = time.monotonic()
         while True:
             time.sleep(TICK)
             now = time.monotonic()
-            # By the clock: a thread that waits for the interpreter must not give guests more time.
-            while due <= now:
-                self._tick()
-                due += TICK
             with self._turn:
+                if self._stopped:
+                    return
+                # By the clock: a thread that waits for the interpreter must not give guests more time.
+                while due <= now:
+                    self._tick()
+                    due += TICK
                 if self._running:
                     last = now
                 elif now - last > _LINGER:
