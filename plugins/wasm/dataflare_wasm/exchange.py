@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -52,7 +53,11 @@ class Exchange:
                 raise Failed.of("guest.no_host", f"nobody answers `{question.header.get('op')}` here")
             if question.header.get("op") == "log" and not sandbox.journal.admits():
                 return Frame({}).pack()
-            return self._answering(question).pack()
+            began = time.monotonic()
+            try:
+                return self._answering(question).pack()
+            finally:
+                sandbox.lend(time.monotonic() - began)  # the host's time is not the guest's
         except (DataflareError, ValueError, TypeError) as error:
             return Frame({"error": problem_of(error, "guest.question_failed").as_json()}).pack()
 

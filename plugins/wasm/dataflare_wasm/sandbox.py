@@ -126,6 +126,10 @@ class Sandbox:
             self._fault = Ended(code, cause)
         self._store.set_epoch_deadline(0)
 
+    def lend(self, seconds: float) -> None:
+        """The running call may take so much longer."""
+        self._until += seconds
+
     def rest(self, seconds: float) -> bool:
         """Wait for a guest that sleeps; False, and it ends, where that goes beyond its deadline."""
         if seconds > self._until - time.monotonic():
