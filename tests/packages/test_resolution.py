@@ -52,7 +52,7 @@ def possible(releases: list[Release], wanted: Mapping[str, str]) -> bool:
     )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(indexes, roots)
 def test_a_solution_is_found_where_there_is_one(releases: list[Release], wanted: dict[str, str]) -> None:
     found = solve(wanted, shelf(releases))
@@ -61,7 +61,7 @@ def test_a_solution_is_found_where_there_is_one(releases: list[Release], wanted:
         assert holds(found, wanted)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=300)
 @given(indexes, roots)
 def test_a_conflict_is_as_small_as_it_can_be_and_its_fixes_solve_it(
     releases: list[Release], wanted: dict[str, str]
@@ -137,6 +137,20 @@ def test_two_sides_are_named_with_what_leads_to_them_and_what_would_do() -> None
     assert found.core == {"left": "<2", "right": ""}
     assert found.package == "shared"
     assert Fix("left", "==2.0", "2.0") in found.fixes
+
+
+def test_packages_that_demand_each_other_are_answered_soundly() -> None:
+    releases = [
+        *(
+            Release("a", version, requires)
+            for version, requires in (("1", {"a": "==2"}), ("2", {"d": "==1"}), ("3", {}))
+        ),
+        *(Release("c", version, requires) for version, requires in (("1", {}), ("2", {}), ("3", {"a": "==3"}))),
+        *(Release("d", version, requires) for version, requires in (("1", {}), ("2", {"a": "==1"}))),
+        Release("d", "3", {"a": "==2", "c": ""}),
+    ]
+    assert {name: each.version for name, each in (solve({"d": ""}, shelf(releases)) or {}).items()} == {"d": "1"}
+    assert solve({"d": "==3"}, shelf(releases)) is None
 
 
 def test_what_the_host_lacks_and_what_there_is_not_is_a_conflict() -> None:

@@ -242,6 +242,7 @@ def test_without_an_engine_the_loader_says_how_to_get_one(
 ) -> None:
     small = cached("quickjs").read_bytes()
     monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("dataflare_js.engines.__file__", str(tmp_path / "engines.py"))  # nor in the wheel
     with pytest.raises(ConfigError) as caught:
         components(make(FRAMES, described=DESCRIBED))
     (problem,) = caught.value.problems

@@ -109,6 +109,8 @@ def process(made: Any, batches: list[Batch], state: MemoryState | None = None) -
                 found.append(("rejected", error.code, error.message))
             except Retry as error:
                 found.append(("retry", error.after))
+            except Exception as error:
+                found.append(("failed", "77 is in it" in str(error)))
             if state is not None:
                 state.apply()
         return found

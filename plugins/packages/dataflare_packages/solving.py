@@ -47,12 +47,65 @@ def solve(roots: Roots, shelf: Shelf) -> dict[str, Release] | None:
         return None
     except ResolutionTooDeep:
         raise TooDeep([name for name, _ in counting.rejected.most_common(5)]) from None
+    found = _needed(roots, pinned)
+    # Where packages demand each other, a pin that was taken back may leave its demands out of the answer.
+    return found if _holds(found, demands, shelf) else _searched(demands, shelf)
+
+
+def _needed(roots: Roots, pinned: Mapping[str, Choice]) -> dict[str, Release]:
+    """The releases that are reached from the roots."""
     needed, pending = set(roots), list(roots)
     while pending:
-        more = set(pinned[pending.pop()].release.requires) - needed
+        more = set(pinned[pending.pop()].release.requires) & pinned.keys() - needed
         needed |= more
         pending.extend(more)
     return {name: pinned[name].release for name in sorted(needed)}
+
+
+def _holds(found: Mapping[str, Release], demands: Sequence[Demand], shelf: Shelf) -> bool:
+    """Is every demand met, those of the releases too?"""
+    every = [(demand.name, demand.wanted) for demand in demands]
+    every += [demand for release in found.values() for demand in release.requires.items()]
+    return all(
+        name in found
+        and any(found[name] is choice.release for choice in shelf.chosen(name, shelf.within(name, wanted)))
+        for name, wanted in every
+    )
+
+
+def _searched(demands: Sequence[Demand], shelf: Shelf) -> dict[str, Release] | None:
+    """The same by plain search, depth first: sound whatever demands what, and slow where much is to be gone back on."""
+    left: dict[str, int] = {}
+    for demand in demands:
+        left[demand.name] = left.get(demand.name, -1) & demand.bits
+    if not all(left.values()):
+        return None
+    steps = [_choices(left, {}, shelf)]
+    for _ in range(ROUNDS):
+        step = next(steps[-1], None)
+        if step is None:
+            steps.pop()
+            if not steps:
+                return None
+            continue
+        bits, pinned = step
+        if len(pinned) == len(bits):
+            return {name: pinned[name].release for name in sorted(pinned)}
+        steps.append(_choices(bits, pinned, shelf))
+    raise TooDeep([demand.name for demand in demands][:5])
+
+
+def _choices(
+    left: dict[str, int], pinned: dict[str, Choice], shelf: Shelf
+) -> Iterator[tuple[dict[str, int], dict[str, Choice]]]:
+    """What one more pin leaves to choose from, by preference."""
+    name = min((name for name in left if name not in pinned), key=lambda name: left[name].bit_count())
+    for choice in shelf.chosen(name, left[name]):
+        bits = {**left, name: choice.bit}
+        for other, wanted in choice.release.requires.items():
+            bits[other] = bits.get(other, -1) & shelf.within(other, wanted)
+        if all(bits.values()):
+            yield bits, {**pinned, name: choice}
 
 
 class _Counting(BaseReporter):  # type: ignore[type-arg]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def totals(runner: FlowRunner) -> tuple[dict[str, int], dict[str, dict[str, int]]]:
     """Rows of this run in committed epochs: in all, and by step (read = rows in, for a source: rows found)."""
-    counts = {step: found for run in runner.regions.values() for step, found in run.written.items()}
+    counts = {step: found for run in list(runner.regions.values()) for step, found in run.written.items()}
     return _rows(runner, counts), {
         step: {"read": c.rows_in, "written": c.rows_out, "rejected": c.rejected, "dropped": c.dropped}
         for step, c in counts.items()
@@ -82,7 +82,7 @@ def _progress(runner: FlowRunner) -> dict[str, Any]:
     """How much of the splits' sizes is read, in the source's own unit; total None where a size is unknown."""
     done = total = 0.0
     known = False
-    for run in runner.regions.values():
+    for run in list(runner.regions.values()):
         for lane in run.lanes():
             if isinstance(lane, SourceLane) and lane.step in runner.session.plan.steps:
                 done += lane.progress()
@@ -99,7 +99,7 @@ def _lag(runner: FlowRunner) -> dict[str, Any]:
     """Splits that nobody has begun yet, by source."""
     return {
         lane.step: lane.book.waiting()
-        for run in runner.regions.values()
+        for run in list(runner.regions.values())
         for lane in run.lanes()
         if isinstance(lane, SourceLane) and lane.number == 0 and lane.step in runner.session.plan.steps
     }
