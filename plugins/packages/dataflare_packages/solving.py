@@ -14,6 +14,8 @@ from dataflare_packages.releases import Choice, Release, Shelf
 
 ROUNDS = 20_000
 """Steps after which a search is given up."""
+AGAIN = 500
+"""Steps of the search that looks again."""
 Roots = Mapping[str, str]
 """What is wanted: package → range."""
 
@@ -44,7 +46,8 @@ def solve(roots: Roots, shelf: Shelf) -> dict[str, Release] | None:
     try:
         pinned = search.resolve(demands, max_rounds=ROUNDS).mapping
     except ResolutionImpossible:
-        return None
+        # It goes back too far now and then, past a solution (resolvelib#134): a short search of our own looks again.
+        return _searched(demands, shelf, AGAIN)
     except ResolutionTooDeep:
         raise TooDeep([name for name, _ in counting.rejected.most_common(5)]) from None
     found = _needed(roots, pinned)
@@ -73,15 +76,18 @@ def _holds(found: Mapping[str, Release], demands: Sequence[Demand], shelf: Shelf
     )
 
 
-def _searched(demands: Sequence[Demand], shelf: Shelf) -> dict[str, Release] | None:
-    """The same by plain search, depth first: sound whatever demands what, and slow where much is to be gone back on."""
+def _searched(demands: Sequence[Demand], shelf: Shelf, rounds: int | None = None) -> dict[str, Release] | None:
+    """The same by plain search, depth first: sound whatever demands what, and slow where much is to be gone back on.
+
+    None where there is no solution, and where none was found in so many ``rounds``. Raises TooDeep without them.
+    """
     left: dict[str, int] = {}
     for demand in demands:
         left[demand.name] = left.get(demand.name, -1) & demand.bits
     if not all(left.values()):
         return None
     steps = [_choices(left, {}, shelf)]
-    for _ in range(ROUNDS):
+    for _ in range(rounds or ROUNDS):
         step = next(steps[-1], None)
         if step is None:
             steps.pop()
@@ -92,6 +98,8 @@ def _searched(demands: Sequence[Demand], shelf: Shelf) -> dict[str, Release] | N
         if len(pinned) == len(bits):
             return {name: pinned[name].release for name in sorted(pinned)}
         steps.append(_choices(bits, pinned, shelf))
+    if rounds is not None:
+        return None
     raise TooDeep([demand.name for demand in demands][:5])
 
 
