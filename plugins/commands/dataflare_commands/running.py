@@ -84,6 +84,7 @@ def run(
             return 0
         if from_start:
             plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
+        before = set(threading.enumerate())
         outcome = _run(plan, quiet, lambda: the_host().plan(flow, mode=mode, guarantee=guarantee))
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
@@ -93,7 +94,7 @@ def run(
         return exit_code(told)
     _tell_end(flow, plan, outcome, quiet=quiet, as_json=as_json)
     if outcome.status == "failed":
-        _leave_if_stuck()
+        _leave_if_stuck(before)
     return FAILED if outcome.status == "failed" else 0
 
 
@@ -194,9 +195,9 @@ def _rejects(outcome: Outcome) -> str:
     return ", ".join(parts)
 
 
-def _leave_if_stuck() -> None:
-    """A lane that never returned from an aborted run must not keep the process."""
-    if any(not thread.daemon and thread is not threading.main_thread() for thread in threading.enumerate()):
+def _leave_if_stuck(before: set[threading.Thread]) -> None:
+    """What an aborted run began and did not end must not keep the process; threads that were there ``before`` may."""
+    if any(not thread.daemon for thread in set(threading.enumerate()) - before):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(FAILED)
