@@ -95,7 +95,7 @@ HEAD = """
 version: 1
 name: f
 sources: {made: {uses: ./parts.py/numbers}}
-checkpoint: {interval: 1ms, rows: 40}
+checkpoint: {interval: 1m, rows: 40}
 state: {uses: state/sqlite, with: {path: state.db}}
 """
 TIMED = "windows, a join"
