@@ -54,7 +54,18 @@ def liars() -> Iterator[Subject]:
         yield subject
 
 
-@pytest.mark.parametrize("liar", LIES)
+HOARDING = [liar for liar, cases in LIES.items() if "its-memory-stays-flat" in cases]
+
+
+@pytest.mark.parametrize("liar", HOARDING)
+def test_who_keeps_memory_is_named(liar: str) -> None:
+    """In a process of its own: this one may have enough to give that it has freed before."""
+    with opened(LIARS, "worker") as subject:
+        failed = {each.case for case in LIES[liar] for each in outcomes(subject, f"{liar}/{case}") if not each.held}
+    assert failed == LIES[liar]
+
+
+@pytest.mark.parametrize("liar", [liar for liar in LIES if liar not in HOARDING])
 def test_a_lie_is_named(liars: Subject, liar: str) -> None:
     failed = {each.case for case in LIES[liar] for each in outcomes(liars, f"{liar}/{case}") if not each.held}
     assert failed == LIES[liar]

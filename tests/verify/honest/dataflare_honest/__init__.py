@@ -213,7 +213,9 @@ class Register(Sink, ability="idempotent", fencing="names"):
             if not isinstance(row["name"], str):
                 raise Reject("no_name", "a row without a name")
             plain = {"name": row["name"], "n": row.get("n")}
-            (self.folder / f"{row['name']}.json").write_text(json.dumps(plain))
+            aside = self.folder / f"{row['name']}.aside"
+            aside.write_text(json.dumps(plain))
+            aside.replace(aside.with_suffix(".json"))
 
     def readback(self, stream):
         rows = [json.loads(file.read_text()) for file in sorted(self.folder.glob("*.json"))]
