@@ -116,6 +116,8 @@ def spec_of_class(cls: type[Component], declared: Mapping[str, Any]) -> Spec:
     """
     from dataflare.component import Spec
 
+    if not isinstance(cls.kind, str):
+        raise _refused(cls, "a field cannot be called `kind`: every component has something of that name", "rename it")
     parent: Spec | None = getattr(cls, "spec", None)
     for key, value in declared.items():
         _check_keyword(cls, key, value)

@@ -7,9 +7,21 @@ from typing import ClassVar
 
 import pytest
 
-from dataflare import Batch, Component, Processor, Sink, Source, command, processor, sink, source, tool
+from dataflare import (
+    Batch,
+    Component,
+    ConfigError,
+    Processor,
+    Sink,
+    Source,
+    command,
+    field,
+    processor,
+    sink,
+    source,
+    tool,
+)
 from dataflare.declare import component_class, components_in, kinds, normalise
-from dataflare.errors import ConfigError
 
 
 @source
@@ -204,3 +216,11 @@ def test_abilities_cannot_be_changed_afterwards():
 
     with pytest.raises(TypeError):
         Steady.spec.declared["deterministic"] = True
+
+
+def test_a_field_cannot_have_the_name_of_the_kind():
+    with pytest.raises(ConfigError, match="cannot be called `kind`"):
+
+        @tool
+        def shaped(*, kind: str = field(default="x", choices=["x", "y"])):
+            """Something."""
