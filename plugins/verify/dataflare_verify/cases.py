@@ -126,7 +126,7 @@ class Case(Suite):
         grown = memory.now() - before
         message = f"its memory has grown by {grown / 2**20:.1f} MiB over {rounds} batches, and before: it leaks"
         require(grown <= allowed, message)
-        limit = self.subject.limits.memory
+        limit = self.subject.limits.memory if memory.own else None
         require(limit is None or memory.now() <= limit, f"it holds more than its limit of {limit} bytes")
 
     @contextmanager

@@ -50,6 +50,11 @@ class WasmGuest(Carrier):
             message = f"the module of `{plugin}` has version {abi} of the interface, this host has {ABI}"
             raise ConfigError.of("plugin.wasm_abi", message, fix="build it with an SDK for this host")
 
+    @property
+    def memory(self) -> int:
+        """Bytes of its linear memory."""
+        return self.sandbox.memory.size
+
     def close(self) -> None:
         """End it. Never raises. From any thread."""
         self.sandbox.close()
