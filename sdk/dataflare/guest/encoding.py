@@ -63,13 +63,19 @@ def _from_json(part: Part, schema: Schema | None) -> Batch:
     from dataflare.batch import Batch
     from dataflare.json_rows import from_json_rows
 
+    rows = json_objects(part)
+    return Batch.of(rows) if schema is None else Batch(from_json_rows(rows, schema))
+
+
+def json_objects(part: Part) -> list[dict[str, Json]]:
+    """The rows in a part of JSON, as they stand there. Raises Failed ``guest.batch`` where it holds none."""
     try:
         rows = json.loads(bytes(part))
     except (ValueError, RecursionError) as error:
         raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise Failed.of("guest.batch", "a part is not an array of JSON objects")
-    return Batch.of(rows) if schema is None else Batch(from_json_rows(rows, schema))
+    return rows
 
 
 def encode_rejects(rejected: Iterable[Rejected], parts: list[Part]) -> list[Json]:

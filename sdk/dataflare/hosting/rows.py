@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Rejected
-from dataflare.errors import Failed
-from dataflare.guest.encoding import Encoding, Part, decode
+from dataflare.guest.encoding import Encoding, Part, decode, json_objects
 
 if TYPE_CHECKING:
     from dataflare.batch import Batch
@@ -55,13 +53,7 @@ def rows_in(part: Part, encoding: Encoding, schema: Schema | None) -> Any:
         return decode(part, "arrow")
     if schema is not None and len(schema) and not schema.open:
         return decode(part, "json", schema)
-    try:
-        rows = json.loads(bytes(part))
-    except (ValueError, RecursionError) as error:
-        raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Failed.of("guest.batch", "a part is not an array of JSON objects")
-    return rows
+    return json_objects(part)
 
 
 def _size(batch: Batch) -> int:
