@@ -100,12 +100,15 @@ class DataflareError(Exception):
         return cls(Problem(code, message, **more))
 
     kind: Kind = "fatal"
+    exit_code: int = 1
+    """What a command line that fails by it ends with; a bundle's own errors say their own."""
 
 
 class ConfigError(DataflareError):
     """A configuration, flow or command line is wrong; nothing has started."""
 
     kind: Kind = "config"
+    exit_code: int = 2
 
 
 class StateError(DataflareError):

@@ -21,7 +21,7 @@ NOT_CODES = re.compile(
     r"|plugin\.(add|build|dev|new|remove|test|wasm|js|swap|reload)\Z"
     r"|(flow\.(run|schema|started|stop|status|drain|reload))"
     r"|index\.(init|add|yank|refresh|verify|mirror|serve|html|json)\Z"
-    r"|secret\.read"
+    r"|secret\.read|dataflare\.lock"
     r"|verify\.toml"
 )
 """Names of commands, actions, events and files, which look alike."""

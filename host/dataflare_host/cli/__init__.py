@@ -1,7 +1,8 @@
 """The command line: ``dataflare COMMAND``.
 
 Every command is a plugin's: known by the manifests, imported when it is used.
-Exit codes: 0 done, 1 failed, 2 the flow, the configuration or the command line is wrong.
+Exit codes: 0 done, 1 failed, 2 the flow, the configuration or the command line is wrong; more by the errors of
+plugins (``DataflareError.exit_code``).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from dataflare.errors import ConfigError, DataflareError, Problem
+from dataflare.errors import DataflareError, Problem
 from dataflare_host.cli.output import emit, show_problems
 
 WRONG = 2
@@ -17,7 +17,8 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
     """Tell an error on stderr (as JSON on stdout) and give the exit code."""
     problems = problems_of(error, debug=debug)
     if as_json:
-        emit({"ok": False, "errors": [problem.as_json() for problem in problems]})
+        first = problems[0].details if problems else {}
+        emit({**first, "ok": False, "errors": [problem.as_json() for problem in problems]})
     elif isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(error.ctx.get_usage(), err=True)
     show_problems(problems)
@@ -25,8 +26,10 @@ def report(error: Exception, *, as_json: bool, debug: bool) -> int:
 
 
 def exit_code(error: Exception) -> int:
-    """2 where the flow, the configuration or the command line is wrong, else 1."""
-    return WRONG if isinstance(error, (ConfigError, click.UsageError, click.FileError)) else FAILED
+    """What the error's class says; 2 where the command line is wrong, else 1."""
+    if isinstance(error, DataflareError):
+        return error.exit_code
+    return WRONG if isinstance(error, (click.UsageError, click.FileError)) else FAILED
 
 
 def problems_of(error: Exception, *, debug: bool = False) -> tuple[Problem, ...]:

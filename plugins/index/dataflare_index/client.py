@@ -25,6 +25,7 @@ from tuf.ngclient.fetcher import FetcherInterface
 from tuf.ngclient.updater import Updater
 
 from dataflare.errors import ConfigError, Failed
+from dataflare_author.refusals import NotTrusted
 
 CHUNK = 1 << 16
 LARGEST = 8 << 20
@@ -137,7 +138,7 @@ class _told:
             what = (
                 f"{self._place} cannot be trusted" if code == "index.not_trusted" else f"{self._place} cannot be read"
             )
-            raise Failed.of(
+            raise (NotTrusted if code == "index.not_trusted" else Failed).of(
                 code,
                 what,
                 cause=str(error),
