@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from dataflare_std.files.json_native import native_lines
 from dataflare_std.files.json_values import BadValue, fields_of_structure, merged, structure_in
 from dataflare_std.files.parsing import binary_lines
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SMALL_SAMPLE = 128 << 10
+_FIRST_LOOK = 64 << 10
 _LEVELS = 100
 """How deep values may be nested; a line that is deeper would break DuckDB, which learns, and Python's stack."""
 _VAST = re.compile(rb"[:,\[\s]-?\d{20}")
@@ -27,7 +29,10 @@ def learn(sample: bytes) -> list[pa.Field]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    raw = binary_lines(sample.removeprefix(b"\xef\xbb\xbf"))
+    sample = sample.removeprefix(b"\xef\xbb\xbf")
+    if len(sample) > _SMALL_SAMPLE and (found := _at_first_look(sample)):
+        return found
+    raw = binary_lines(sample)
     try:
         lines = raw.cast(pa.string())
     except pa.ArrowInvalid:
@@ -44,6 +49,19 @@ def learn(sample: bytes) -> list[pa.Field]:
     if '"JSON"' in json.dumps(structure):
         structure = structure_in_lines(lines.to_pylist())
     return fields_of_structure(structure)
+
+
+def _at_first_look(sample: bytes) -> list[pa.Field] | None:
+    """The columns of the first lines, if all others fit them exactly: then more lines teach nothing."""
+    import pyarrow as pa
+
+    try:
+        head = sample[: sample.rfind(b"\n", 0, _FIRST_LOOK) + 1].decode()
+    except UnicodeDecodeError:
+        return None
+    fields = fields_of_structure(structure_in_lines(head.split("\n")))
+    parser = native_lines(pa.schema(fields), lenient=False)
+    return fields if parser is not None and parser.rows(memoryview(sample)) is not None else None
 
 
 def connection() -> Any:

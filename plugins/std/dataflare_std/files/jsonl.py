@@ -1,10 +1,11 @@
 """JSON lines to rows, a block at a time.
 
-A small block is read in Python, which saves loading the fast parser. The usual block takes one pass: DuckDB extracts
-typed columns, strictly. Numbers, times and the like come as the text that stood there and are cast exactly, since a
-lenient parser turns 1.5 into 2 and "+02:00" into nothing. Whether a line holds a key that the schema lacks is told by
-counting. A block with anything odd in it is looked at again: lines that are no objects are refused, the schema grows,
-and what still does not fit is found row by row.
+A block in which nothing is odd is read by the compiled parser (``json_native``). Without it a small block is read in
+Python, which saves loading DuckDB, and the usual one takes one pass: DuckDB extracts typed columns, strictly. Numbers,
+times and the like come as the text that stood there and are cast exactly, since a lenient parser turns 1.5 into 2 and
+"+02:00" into nothing. Whether a line holds a key that the schema lacks is told by counting. A block with anything odd
+in it is looked at again: lines that are no objects are refused, the schema grows, and what still does not fit is found
+row by row.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare_std.files.columns import grown
 from dataflare_std.files.json_learn import Malformed, connection, loaded, structure_in_lines
+from dataflare_std.files.json_native import native_lines
 from dataflare_std.files.json_values import BadValue, bad, converter, fields_of_structure
 from dataflare_std.files.json_wire import (
     arrow_wire,
@@ -34,18 +36,22 @@ if TYPE_CHECKING:
     from dataflare.split import Refused
 
 _GIVE_UP_STRICT = 3
+_GIVE_UP_NATIVE = 8
+"""Blocks with something odd in them, one after another, after which nothing else is expected."""
 _SMALL = 16 << 10
 
 
 class JsonLines:
     """Parses blocks of JSON lines. One instance a lane; ``schema`` grows with the data unless it is ``fixed``.
 
-    ``fixed``: the schema was given, or only some columns are read: other keys are left unread.
+    ``fixed``: the schema was given, or only some columns are read: other keys are left unread. ``native``: may the
+    compiled parser be used? It gives the same rows.
     """
 
-    def __init__(self, schema: pa.Schema, *, fixed: bool) -> None:
+    def __init__(self, schema: pa.Schema, *, fixed: bool, native: bool = True) -> None:
         self.schema = schema
         self.fixed = fixed
+        self._odd = 0 if native else _GIVE_UP_NATIVE
         self._sparse = 0
         self._project = ""
         self._wired: pa.Schema = schema
@@ -63,6 +69,9 @@ class JsonLines:
     def parse(self, place: Place) -> Parsed:
         """The rows of a block in ``self.schema``."""
         view = place.block.view
+        rows = self._native_rows(view)
+        if rows is not None:
+            return Parsed(rows)
         if len(view) > _SMALL and self._sparse < _GIVE_UP_STRICT:
             rows = self._at_once(view)
             if rows is not None:
@@ -75,6 +84,14 @@ class JsonLines:
 
     # --- the usual block -----------------------------------------------------------------------
 
+    def _native_rows(self, view: memoryview) -> pa.RecordBatch | None:
+        """The rows of a block in which nothing is odd by the compiled parser, else None."""
+        if self._native is None or self._odd >= _GIVE_UP_NATIVE:
+            return None
+        rows = self._native.rows(view)
+        self._odd = self._odd + 1 if rows is None else 0
+        return rows
+
     def _at_once(self, view: memoryview) -> pa.RecordBatch | None:
         """The rows of a block in which nothing is odd, else None. Nothing of the block is copied before the parse."""
         import polars
@@ -86,6 +103,7 @@ class JsonLines:
         return rows if rows is not None and self._complete(rows, octets) else None
 
     def _rewire(self) -> None:
+        self._native = native_lines(self.schema, lenient=self.fixed)
         self._wired = wired_schema(self.schema)
         structure = json.dumps({field.name: wire(field.type) for field in self.schema}, ensure_ascii=False)
         self._project = "unnest(from_json_strict(line, '" + structure.replace("'", "''") + "'))"
