@@ -17,6 +17,7 @@ from dataflare.errors import ConfigError
 
 Json = Any
 FILE = "plugins.toml"
+PLUGINS = "plugins"
 FOLDER = Path(".dataflare", "plugins")
 
 
@@ -38,30 +39,30 @@ class ProjectSet:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it with the process
             yield
 
-    def entry(self, plugin: str) -> dict[str, Json] | None:
-        """What the set says of a plugin. Raises ConfigError ``author.set``."""
-        found = self._read().get("plugins", {}).get(plugin)
+    def entry(self, name: str, table: str = PLUGINS) -> dict[str, Json] | None:
+        """What the set says of a plugin, or in another table. Raises ConfigError ``author.set``."""
+        found = self._read().get(table, {}).get(name)
         return None if found is None else dict(found.unwrap())
 
-    def names(self) -> list[str]:
-        """The plugins of the set."""
-        return list(self._read().get("plugins", {}))
+    def names(self, table: str = PLUGINS) -> list[str]:
+        """The plugins of the set, or what another table has."""
+        return list(self._read().get(table, {}))
 
-    def put(self, plugin: str, entry: Mapping[str, Json]) -> None:
-        """Write a plugin's entry in place of the one it had."""
+    def put(self, name: str, entry: Mapping[str, Json], table: str = PLUGINS) -> None:
+        """Write an entry in place of the one there was."""
 
-        def change(plugins: Table) -> None:
-            known = plugins.get(plugin)
-            table = known if isinstance(known, Table) else tomlkit.table()
-            for key in [key for key in table if key not in entry]:
-                del table[key]
+        def change(entries: Table) -> None:
+            known = entries.get(name)
+            held = known if isinstance(known, Table) else tomlkit.table()
+            for key in [key for key in held if key not in entry]:
+                del held[key]
             for key, value in entry.items():
-                if key not in table or _plain(table[key]) != value:
-                    table[key] = _item(value)
+                if key not in held or _plain(held[key]) != value:
+                    held[key] = _item(value)
             if known is None:
-                plugins[plugin] = table
+                entries[name] = held
 
-        self._change(change)
+        self._change(change, table)
 
     def drop(self, plugin: str) -> None:
         """Take a plugin out, and delete what was unpacked of it."""
@@ -69,11 +70,11 @@ class ProjectSet:
             self._change(lambda plugins: plugins.pop(plugin, None) and None)
             shutil.rmtree(self.project / FOLDER / plugin, ignore_errors=True)
 
-    def _change(self, change: Callable[[Table], None]) -> None:
+    def _change(self, change: Callable[[Table], None], table: str = PLUGINS) -> None:
         document = self._read()
-        if "plugins" not in document:
-            document["plugins"] = tomlkit.table(is_super_table=True)
-        change(document["plugins"])  # type: ignore[arg-type]
+        if table not in document:
+            document[table] = tomlkit.table(is_super_table=True)
+        change(document[table])  # type: ignore[arg-type]
         text = tomlkit.dumps(document)
         if self.file.exists() and self.file.read_text("utf-8") == text:
             return

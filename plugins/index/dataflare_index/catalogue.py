@@ -45,7 +45,15 @@ class Listed:
             told = json.loads((index / "catalogue" / f"{name}.json").read_text("utf-8"))
         except FileNotFoundError:
             return cls(name)
-        return cls(name, told["releases"])
+        return cls.told(name, told)
+
+    @classmethod
+    def told(cls, name: str, told: Json) -> Listed:
+        """From what a file of the catalogue says. Raises ConfigError ``index.catalogue`` where that is nonsense."""
+        releases = told.get("releases") if isinstance(told, dict) else None
+        if not isinstance(releases, dict) or not all(isinstance(each, dict) for each in releases.values()):
+            raise ConfigError.of("index.catalogue", f"what the index says of `{name}` is not a list of releases")
+        return cls(name, releases)
 
     def content(self) -> bytes:
         """The file's bytes: always the same for the same releases."""

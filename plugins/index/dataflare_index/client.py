@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,8 @@ from dataflare_author.refusals import NotTrusted
 CHUNK = 1 << 16
 LARGEST = 8 << 20
 """Bytes of one file of metadata."""
+LARGEST_FILE = 1 << 30
+"""Bytes of one file that a lock names."""
 SECONDS = 30.0
 Json = Any
 ATTACKS: tuple[tuple[type[Exception], str], ...] = (
@@ -74,7 +78,11 @@ class Client:
     def plugin(self, name: str) -> Json:
         """What the catalogue says of a plugin. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
         path = f"catalogue/{name}.json"
-        return json.loads(self.file(path, self._cache / "catalogue" / f"{name}.json").read_bytes())
+        try:
+            return json.loads(self.file(path, self._cache / "catalogue" / f"{name}.json").read_bytes())
+        except ValueError as error:
+            message = f"what the index says of `{name}` is not JSON"
+            raise ConfigError.of("index.catalogue", message, cause=str(error)) from error
 
     def file(self, path: str, to: Path) -> Path:
         """A file of the index, checked. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
@@ -86,6 +94,27 @@ class Client:
             to.parent.mkdir(parents=True, exist_ok=True)
             kept = updater.find_cached_target(info, str(to))
             return Path(kept or updater.download_target(info, str(to)))
+
+    def locked(self, path: str, sha256: str, to: Path) -> Path:
+        """A file whose digest is known: whatever the index says. Raises NotTrusted ``index.not_trusted``."""
+        digest = hashlib.sha256()
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".", delete=False) as aside:
+            file = Path(aside.name)
+            try:
+                with _told(self._base):
+                    for part in self._fetcher.fetch(self._base + path):
+                        digest.update(part)
+                        aside.write(part)
+                        if aside.tell() > LARGEST_FILE:
+                            raise DownloadLengthMismatchError(f"{path} is longer than {LARGEST_FILE:,} bytes")
+                    if digest.hexdigest() != sha256:
+                        raise LengthOrHashMismatchError(f"{path} is not what was locked")
+                aside.flush()
+                file.replace(to)
+            finally:
+                file.unlink(missing_ok=True)
+        return to
 
     def snapshot(self) -> int:
         """The number of the snapshot that is read."""

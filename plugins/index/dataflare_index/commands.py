@@ -1,4 +1,4 @@
-"""``index init | add | yank | refresh | verify | mirror | serve``."""
+"""``index init | add | yank | refresh | verify | mirror | trust | serve``."""
 
 from __future__ import annotations
 
@@ -88,6 +88,25 @@ class Mirror(Command, name="index.mirror"):
         from dataflare_index.checking import mirror
 
         return mirror(source, dir, None if root is None else root.read_bytes())
+
+
+class Trust(Command, name="index.trust"):
+    """Let a project have plugins from an index, by the root that its keepers gave out.
+
+    The root is kept beside the flows and belongs into version control with them.
+    """
+
+    root: Path = field(help="The file of the root, from the index's keepers.")
+    project: Path = field(default=Path(), help="The folder of the flows.")
+    name: str = field(default="", help="What the project calls it; if not given, as it calls itself.")
+
+    def call(self, place: str) -> Json:
+        """``{"name", "place", "root", "snapshot"}``. Raises ConfigError ``index.…``, Failed ``index.…``."""
+        from dataflare_index.trusted import ROOTS, read_root, trust
+
+        one = trust(self.project, place, read_root(self.root), self.name)
+        file = self.project / ROOTS / f"{one.name}.root.json"
+        return {"name": one.name, "place": one.place, "root": str(file), "snapshot": one.snapshot()}
 
 
 class Serve(Command, name="index.serve"):

@@ -1,0 +1,47 @@
+"""Wheels of plugins for the tests of indexes."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+MANIFEST = """
+schema = 1
+[plugin]
+id = "{id}"
+version = "{version}"
+summary = "For tests."
+[api]
+requires = ">=1.0,<2"
+[runtime]
+kind = "wasm"
+entry = "plugin.wasm"
+"""
+
+
+def wheel(folder: Path, id: str, version: str = "1.0.0", content: bytes = b"\0asm", tag: str = "py3-none-any") -> Path:
+    """A wheel of a plugin."""
+    package = f"dataflare_{id.replace('-', '_')}"
+    info = f"{package}-{version}.dist-info"
+    files = {
+        f"{package}/dataflare.toml": MANIFEST.format(id=id, version=version).encode(),
+        f"{package}/plugin.wasm": content,
+        f"{info}/METADATA": (
+            f"Metadata-Version: 2.1\nName: dataflare-{id}\nVersion: {version}\nRequires-Python: >=3.9\n".encode()
+        ),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/entry_points.txt": f"[dataflare.plugins]\n{id} = {package}\n".encode(),
+    }
+    lines = [
+        f"{name},sha256={urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
+        for name, data in files.items()
+    ]
+    files[f"{info}/RECORD"] = ("\n".join([*lines, f"{info}/RECORD,,"]) + "\n").encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{package}-{version}-{tag}.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
