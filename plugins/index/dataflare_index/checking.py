@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflare.errors import ConfigError, DataflareError, Problem
-from dataflare_index import simple
+from dataflare_index import searching, simple
 from dataflare_index.catalogue import Listed
 from dataflare_index.client import Client
 from dataflare_index.publishing import names_of
@@ -68,6 +68,9 @@ def mirror(source: str, index: Path, root: bytes | None = None) -> dict[str, Jso
         listed = Listed.read(index, name)
         put(index / "simple" / simple.distribution_of(name) / "index.html", simple.project_html(listed))
         put(index / "simple" / simple.distribution_of(name) / "index.json", simple.project_json(listed))
+    if (index / searching.FILE).exists():
+        raw = (index / searching.FILE).read_bytes()
+        put(index / searching.digest_name(raw), raw)
     put(index / "simple" / "index.html", simple.root_html(names_of(index)))
     put(index / "simple" / "index.json", simple.root_json(names_of(index)))
     shutil.rmtree(index / ".mirror", ignore_errors=True)

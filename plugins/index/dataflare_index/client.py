@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from tuf.ngclient.updater import Updater
 
 from dataflare.errors import ConfigError, Failed
 from dataflare_author.refusals import NotTrusted
+from dataflare_index.searching import FILE, lines_in
 
 CHUNK = 1 << 16
 LARGEST = 8 << 20
@@ -63,11 +63,11 @@ class Client:
 
     def names(self) -> list[str]:
         """The plugins."""
-        return sorted(re.sub(r"^catalogue/(.*)\.json$", r"\1", each) for each in self.targets() if each[0] == "c")
+        return sorted(path[10:-5] for path in self.targets() if path.startswith("catalogue/"))
 
     def targets(self) -> list[str]:
         """The paths of everything that is signed."""
-        updater = self._updater(True)
+        updater: Any = self._updater(True)
         with _told(self._base):
             top: Any = updater._trusted_set["targets"]
             found: list[str] = []
@@ -84,9 +84,13 @@ class Client:
             message = f"what the index says of `{name}` is not JSON"
             raise ConfigError.of("index.catalogue", message, cause=str(error)) from error
 
+    def search(self) -> dict[str, Json]:
+        """What the index is searched by: plugin → line. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
+        return lines_in(self.file(FILE, self._cache / FILE).read_bytes())
+
     def file(self, path: str, to: Path) -> Path:
         """A file of the index, checked. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
-        updater = self._updater(path.startswith("catalogue/"))
+        updater = self._updater(path.startswith("catalogue/") or path == FILE)
         with _told(self._base):
             info = updater.get_targetinfo(path)
             if info is None:

@@ -123,3 +123,36 @@ class Serve(Command, name="index.serve"):
             except KeyboardInterrupt:
                 return {"served": str(dir)}
         return {"served": str(dir)}
+
+
+class Search(Command, name="plugin.search", group="plugin"):
+    """Look for plugins by words in the indexes that a project trusts, or in a folder that holds an index.
+
+    All words have to be in a plugin's name, its summary or its components' names.
+    """
+
+    project: Path = field(default=Path(), help="The folder of the flows, whose indexes are searched.")
+    index: Path | None = field(
+        default=None, help="A folder that holds an index, searched without checking who signed it."
+    )
+    limit: int = field(default=50, help="So many at most.")
+
+    def call(self, words: list[str]) -> Json:
+        """``{"plugins": [{"name", "version", "summary", "runtime", "components", "index"}], "found"}``."""
+        from dataflare_index.searching import matching, read
+
+        held: list[tuple[str, dict[str, Json]]] = []
+        if self.index is not None:
+            held.append((str(self.index), read(self.index)))
+        else:
+            from dataflare_index.trusted import some_indexes_of
+
+            held += [(one.name, one.search()) for one in some_indexes_of(self.project)]
+        found = [{**line, "index": name} for name, lines in held for line in matching(lines.values(), words)]
+        return {"plugins": found[: self.limit], "found": len(found)}
+
+    def show(self, answer: Json) -> str:
+        """A line a plugin."""
+        lines = [f"{each['name']} {each['version']}  {each['summary']}" for each in answer["plugins"]]
+        more = answer["found"] - len(lines)
+        return "\n".join([*lines, *([f"and {more} more"] if more else [])]) or "nothing has all of these words"

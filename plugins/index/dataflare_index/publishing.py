@@ -12,7 +12,7 @@ from typing import Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
-from dataflare_index import simple
+from dataflare_index import searching, simple
 from dataflare_index.catalogue import Listed
 from dataflare_index.keys import folder_of, make_keys
 from dataflare_index.signing import METADATA, begin, publish, put
@@ -30,7 +30,7 @@ def init(index: Path, name: str) -> dict[str, Json]:
     index.mkdir(parents=True, exist_ok=True)
     put(index / "index.json", (json.dumps({"format": FORMAT, "name": name}, indent=1) + "\n").encode())
     begin(index, signers)
-    _write_roots(index)
+    _write_roots(index, [])
     return {
         "index": str(index),
         "name": name,
@@ -110,12 +110,26 @@ def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:
         page = index / "simple" / simple.distribution_of(one.name)
         put(page / "index.html", simple.project_html(one))
         put(page / "index.json", simple.project_json(one))
-    _write_roots(index)
-    return publish(index, targets)
+    lines = _search_lines(index)
+    lines |= {one.name: searching.line_of(one) for one in listed}
+    raw = searching.content(lines)
+    put(index / searching.digest_name(raw), raw)
+    put(index / searching.FILE, raw)
+    _write_roots(index, sorted(lines))
+    snapshot = publish(index, [*targets, searching.FILE])
+    searching.forget_old(index)
+    return snapshot
 
 
-def _write_roots(index: Path) -> None:
-    names = names_of(index)
+def _search_lines(index: Path) -> dict[str, Json]:
+    try:
+        return searching.lines_in((index / searching.FILE).read_bytes())
+    except FileNotFoundError:  # an index of before there was such a file
+        listed = [Listed.read(index, name) for name in names_of(index)]
+        return {one.name: searching.line_of(one) for one in listed if one.releases}
+
+
+def _write_roots(index: Path, names: list[str]) -> None:
     put(index / "simple" / "index.html", simple.root_html(names))
     put(index / "simple" / "index.json", simple.root_json(names))
 

@@ -60,6 +60,10 @@ class Trusted:
         """What it says of a plugin. Raises ConfigError ``index.unknown``, Failed ``index.not_trusted`` …"""
         return Listed.told(name, self.client().plugin(name))
 
+    def search(self) -> dict[str, Json]:
+        """What it is searched by: plugin → line. Raises Failed ``index.…``."""
+        return self.client().search()
+
     def seen(self, name: str) -> Listed | None:
         """What it said of a plugin when it was last read and checked, without asking it."""
         try:
@@ -127,6 +131,15 @@ def indexes_of(project: Path) -> list[Trusted]:
             fix = "give it again: `dataflare index trust PLACE --root ROOT.json`"
             raise ConfigError.of("index.root", message, file=str(file), cause=str(error), fix=fix) from error
         found.append(Trusted(name, place, root, project / KEPT / name))
+    return found
+
+
+def some_indexes_of(project: Path) -> list[Trusted]:
+    """As ``indexes_of``. Raises ConfigError ``index.none`` where the project trusts none."""
+    found = indexes_of(project)
+    if not found:
+        message = "the project trusts no index"
+        raise ConfigError.of("index.none", message, fix="name one: `dataflare index trust PLACE --root ROOT.json`")
     return found
 
 
