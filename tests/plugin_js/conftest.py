@@ -12,14 +12,14 @@ from js.conftest import sdk_js  # noqa: F401
 from plugin_js.scripts import ENGINES, Guest
 
 from dataflare.hosting import Limits
-from dataflare_js.build import build, cache
+from dataflare_js.build import build, cache_folder
 
 
 @pytest.fixture(scope="session", autouse=True)
 def engines() -> None:
     """All engines are there; of several processes one builds, the others wait for it."""
-    cache().mkdir(parents=True, exist_ok=True)
-    with (cache() / "building").open("w") as lock:
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / "building").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for name in ENGINES:
             build(name)

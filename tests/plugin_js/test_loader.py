@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -104,6 +105,33 @@ def test_a_flow_runs_a_plugin_in_either_engine(project: Path, engine: str) -> No
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [json.loads(line) for line in (project / "out.jsonl").read_text().splitlines()]
     assert rows == [{"n": n, "square": n * n} for n in range(10) if n != 3]
+
+
+@pytest.fixture(scope="module")
+def unable(script: str) -> str:
+    """The script where it cannot make its own copy of the SDK."""
+    return f"Function = undefined;\n{script}"
+
+
+def test_the_large_engine_holds_the_sdk_that_a_plugin_was_bundled_with(
+    make: Callable[..., Manifest], unable: str
+) -> None:
+    assert "processor:squares" in components(make(unable), "starling")
+
+
+def test_a_plugin_takes_the_sdk_from_nowhere_else(make: Callable[..., Manifest], unable: str) -> None:
+    with pytest.raises(GuestLost, match="constructor"):
+        components(make(unable.replace("dataflare.sdks", "no.sdks")), "starling")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_plugin_that_was_bundled_with_another_sdk_brings_its_own(
+    make: Callable[..., Manifest], script: str, engine: str
+) -> None:
+    key = re.search(r'"dataflare\.sdks"\)\]\?\.\["?(\w+)|"dataflare\.sdks"\)\]\?\.(\w+)', script)
+    assert key is not None, script[:2000]
+    other = script.replace(key[1] or key[2], "of_another_release")
+    assert "processor:squares" in components(make(other), engine)
 
 
 def test_a_flow_with_a_script_that_never_ends_fails_and_says_which(project: Path) -> None:

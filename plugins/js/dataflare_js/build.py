@@ -17,9 +17,13 @@ import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "engine"
+PACKED_SDK = SOURCES / "sdk"
+"""Where the SDK that the large engine holds is in a wheel."""
+SDK = PACKED_SDK if PACKED_SDK.is_dir() else Path(__file__).parents[3] / "sdk-js"
 _SECONDS = 900
 _QUICKJS = ("quickjs.c", "dtoa.c", "libregexp.c", "libunicode.c")
 
@@ -30,31 +34,40 @@ class BuildFailed(Exception):
 
 @dataclass(frozen=True)
 class Recipe:
-    """What an engine is made of: source files in ``engine/``, packages with their versions, and how."""
+    """What an engine is made of: source files in ``engine/``, packages with their versions, how, and with the SDK?"""
 
     sources: Sequence[str]
     packages: Sequence[str]
     make: Callable[[Path, Recipe], Path]
+    with_sdk: bool = False
 
 
-def cache() -> Path:
+def cache_folder() -> Path:
     """The folder in the user's cache for what this plugin keeps."""
     usual = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dataflare")
     return Path(os.environ.get("DATAFLARE_CACHE") or usual) / "js"
 
 
+@cache
 def digest_of(name: str) -> str:
     """The digest of what an engine is made of: its sources, its packages and their versions, and how."""
     recipe = ENGINES[name]
     made_of = hashlib.sha256("\n".join(recipe.packages).encode())
     for source in (*recipe.sources, "../build.py"):
         made_of.update((SOURCES / source).read_bytes())
+    for file in sdk_files() if recipe.with_sdk else ():
+        made_of.update((SDK / file).read_bytes())
     return made_of.hexdigest()
+
+
+def sdk_files() -> list[Path]:
+    """What of the SDK goes into an engine, relative to its folder."""
+    return [Path("package.json"), Path("bundle.mjs"), *sorted(file.relative_to(SDK) for file in SDK.glob("src/*.ts"))]
 
 
 def cached(name: str) -> Path:
     """Where an engine is kept once it was built."""
-    return cache() / f"{name}-{digest_of(name)[:16]}.wasm"
+    return cache_folder() / f"{name}-{digest_of(name)[:16]}.wasm"
 
 
 def build(name: str) -> Path:
@@ -75,8 +88,11 @@ def _starling(folder: Path, recipe: Recipe) -> Path:
     """StarlingMonkey as componentize-js packs it, every feature off; of the component, the engine's core module."""
     for source in recipe.sources:
         shutil.copy(SOURCES / source, folder)
+    for file in sdk_files():
+        (folder / "sdk" / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SDK / file, folder / "sdk" / file)
     (folder / "package.json").write_text(json.dumps({"private": True, "type": "module"}), encoding="utf-8")
-    _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *recipe.packages], folder)
+    _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "./sdk", *recipe.packages], folder)
     _run(["node", "pack.mjs", "starling.js", "world.wit", "component.wasm"], folder)
     made = folder / "starling.wasm"
     made.write_bytes(max(_core_modules((folder / "component.wasm").read_bytes()), key=len))
@@ -144,7 +160,10 @@ def _run(words: Sequence[str], folder: Path) -> None:
 
 ENGINES: Mapping[str, Recipe] = {
     "starling": Recipe(
-        ("world.wit", "starling.js", "pack.mjs"), ("@bytecodealliance/componentize-js@0.23.0",), _starling
+        ("world.wit", "starling.js", "pack.mjs"),
+        ("@bytecodealliance/componentize-js@0.23.0",),
+        _starling,
+        with_sdk=True,
     ),
     "quickjs": Recipe(("quickjs.c",), ("ziglang==0.17.1", "edwh-quickjs-ng==0.14.0.3"), _quickjs),
 }

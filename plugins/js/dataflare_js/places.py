@@ -12,7 +12,7 @@ PLUGIN = "plugin.js"
 """The name under which an engine runs a plugin's script."""
 ADDED_LINES = 1
 """Lines that stand before the author's first one in what an engine runs."""
-_OURS = re.compile(r"(?:starling|prelude|initializer)\.js:\d+(?::\d+)?\)?$")
+_OURS = re.compile(r"(?:starling|prelude|initializer|dataflare-sdk)\.js:\d+(?::\d+)?\)?$")
 _FRAME = re.compile(r"^\s*(?:at )?(?:(?P<name>[^@(]*?)\s*[@(])?plugin\.js:(?P<line>\d+)(?::(?P<column>\d+))?\)?$")
 _PLACE = re.compile(r"\bplugin\.js:(\d+):(\d+)")
 _DIGITS = {letter: i for i, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/")}

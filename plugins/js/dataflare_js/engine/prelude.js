@@ -89,7 +89,7 @@ if (!globalThis.TextEncoder) {
 }
 
 const encoder = new TextEncoder();
-const authors = (stack) => stack.split("\n").filter((line) => !/(starling|prelude|initializer)\.js:\d+/.test(line)).join("\n");
+const authors = (stack) => stack.split("\n").filter((line) => !/(starling|prelude|initializer|dataflare-sdk)\.js:\d+/.test(line)).join("\n");
 const told = (value) => {
   if (typeof value === "string") return value;
   if (value instanceof Error) return `${value}\n${authors(String(value.stack))}`.trim();

@@ -13,6 +13,16 @@ const asking = (question) => {
 };
 const host = { ask: asking, now, random: (size) => own(random(size)), log };
 
+const sdks = Object.create(null);
+Object.defineProperty(globalThis, Symbol.for("dataflare.sdks"), { value: sdks });
+
+/** Keep the SDK that has this key for the plugins that were bundled with the same one. */
+function keep(key, sdk) {
+  const made = { exports: {} };
+  sdk(made, made.exports);
+  sdks[key] = made.exports;
+}
+
 /** What the generated glue gives as the error of a result: anything else that is thrown would trap. */
 function failed(error, place = "") {
   let text = "an error that cannot be told";
