@@ -27,6 +27,7 @@ from tuf.ngclient.updater import Updater
 
 from dataflare.errors import ConfigError, Failed
 from dataflare_author.refusals import NotTrusted
+from dataflare_index.clock import Clock
 from dataflare_index.searching import FILE, lines_in
 
 CHUNK = 1 << 16
@@ -58,6 +59,7 @@ class Client:
         self._base = base.rstrip("/") + "/"
         self._root = root
         self._cache = cache
+        self._clock = Clock(cache)
         self._fetcher = _Files() if self._base.startswith("file:") else _Web()
         self._updaters: dict[bool, Updater] = {}
 
@@ -150,7 +152,13 @@ class Client:
                     UpdaterConfig(prefix_targets_with_hash=prefixed),
                     bootstrap=self._root,
                 )
-                made.refresh()
+                # As `refresh` does it, with our time from the root on.
+                made._load_root()
+                self._clock.set(made)
+                made._load_timestamp()
+                made._load_snapshot()
+                made._load_targets("targets", "root")
+                self._clock.saw(made)
             self._updaters[prefixed] = made
         return self._updaters[prefixed]
 
@@ -171,11 +179,15 @@ class _told:
             what = (
                 f"{self._place} cannot be trusted" if code == "index.not_trusted" else f"{self._place} cannot be read"
             )
+            fix = "what is installed stays; ask who keeps the index" if attack else "look whether it is there"
+            if attack == "freeze":
+                what = f"what {self._place} says has expired: nothing new is taken from it"
+                fix = "what is locked stays installable; ask its keepers to sign anew, and look at this machine's clock"
             raise (NotTrusted if code == "index.not_trusted" else Failed).of(
                 code,
                 what,
                 cause=str(error),
-                fix="what is installed stays; ask who keeps the index" if attack else "look whether it is there",
+                fix=fix,
                 details={"attack": attack},
             ) from error
 

@@ -1,4 +1,4 @@
-"""``index init | add | yank | refresh | verify | mirror | trust | serve``."""
+"""``index init | add | yank | refresh | rotate-keys | verify | mirror | trust | serve``."""
 
 from __future__ import annotations
 
@@ -57,6 +57,24 @@ class Refresh(Command, name="index.refresh"):
         from dataflare_index.publishing import refresh
 
         return refresh(dir)
+
+
+class RotateKeys(Command, name="index.rotate-keys"):
+    """Give an index new keys, by the keys of its root: in time, or when the online ones were stolen.
+
+    Clients follow from the root that they have. With --distrust-from N the index becomes what it was before snapshot N.
+    """
+
+    roots: bool = field(default=False, help="New keys for the root as well.")
+    holders: Path | None = field(default=None, help="The folder of the root's keys, if not beside the index.")
+    distrust_from: int = field(default=0, help="The first snapshot that the thief may have signed.")
+    reason: str = field(default="", help="Why; clients show it.")
+
+    def call(self, dir: Path) -> Json:
+        """``{"root", "snapshot", "distrusted"}``. Raises ConfigError ``index.threshold``, ``index.snapshot``."""
+        from dataflare_index.rotating import rotate
+
+        return rotate(dir, roots=self.roots, holders=self.holders, distrust=self.distrust_from, reason=self.reason)
 
 
 class Verify(Command, name="index.verify"):

@@ -12,6 +12,8 @@ from dataflare.errors import ConfigError
 
 ROOTS = ("root-1", "root-2", "root-3")
 THRESHOLD = 2
+NEXT = "next"
+"""The folder of keys that no root names yet."""
 ONLINE = ("targets", "bins", "snapshot", "timestamp")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,13 @@ from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
 from dataflare_index import searching, simple
 from dataflare_index.catalogue import Listed
-from dataflare_index.keys import folder_of, make_keys
-from dataflare_index.signing import METADATA, begin, publish, put
+from dataflare_index.keys import NEXT, folder_of, make_keys
+from dataflare_index.signing import METADATA, begin, publish, put, signed
 from dataflare_index.signing import refresh as sign_anew
 
 FORMAT = 1
+PENDING = "pending"
+"""Beside the keys: the plugins of a change that goes on."""
 Json = Any
 
 
@@ -50,7 +53,7 @@ def add(index: Path, wheels: Iterable[Path]) -> dict[str, Json]:
         added, known, files = [], [], []
         for wheel in read:
             name = wheel.names.id
-            one = listed.setdefault(name, Listed.read(index, name))
+            one = listed.setdefault(name, signed_listing(index, name))
             if not one.releases:
                 _check_name(name, names_of(index))
             metadata = _metadata_of(wheel)
@@ -69,7 +72,7 @@ def add(index: Path, wheels: Iterable[Path]) -> dict[str, Json]:
 def yank(index: Path, name: str, version: str, reason: str) -> dict[str, Json]:
     """Mark a release as not to be chosen any more (PEP 592). Raises ConfigError ``index.unknown``."""
     with changing(index):
-        listed = Listed.read(index, name)
+        listed = signed_listing(index, name)
         listed.yank(version, reason)
         return {"yanked": f"{name} {version}", "reason": reason, "snapshot": _changed(index, [listed], [])}
 
@@ -94,12 +97,53 @@ def changing(index: Path) -> Iterator[None]:
     folder.mkdir(mode=0o700, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / NEXT).exists():
+            from dataflare_index.rotating import finish
+
+            finish(index)
+        _mend(index)
         yield
 
 
 def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:
     """Write the catalogue and the pages of these plugins, and sign; the number of the snapshot."""
-    targets = list(files)
+    pending = folder_of(index) / PENDING
+    put(pending, "\n".join(one.name for one in listed).encode())
+    snapshot = publish(index, [*files, *write_pages(index, listed, _search_lines(index))])
+    pending.unlink()
+    searching.forget_old(index)
+    return snapshot
+
+
+def _mend(index: Path) -> None:
+    """Bring pages back to what is signed, after a change that was cut off."""
+    pending = folder_of(index) / PENDING
+    if not pending.exists():
+        return
+    listed = [signed_listing(index, name) for name in pending.read_text("utf-8").split()]
+    for one in listed:
+        if not one.releases:
+            (index / "catalogue" / f"{one.name}.json").unlink(missing_ok=True)
+            shutil.rmtree(index / "simple" / simple.distribution_of(one.name), ignore_errors=True)
+        held = {name for release in one.releases.values() for name in release["files"]}
+        for file in (index / "files" / one.name).glob("*"):
+            if file.name.removesuffix(".metadata") not in held:
+                file.unlink()
+    write_pages(index, [one for one in listed if one.releases], _search_lines(index))
+    pending.unlink()
+
+
+def signed_listing(index: Path, name: str) -> Listed:
+    """What is signed of a plugin; nothing, where nothing is."""
+    digest = signed(index, f"catalogue/{name}.json")
+    if not digest:
+        return Listed(name)
+    return Listed.told(name, json.loads((index / "catalogue" / f"{digest}.{name}.json").read_bytes()))
+
+
+def write_pages(index: Path, listed: list[Listed], lines: dict[str, Json]) -> list[str]:
+    """Write the catalogue and the pages of these plugins; the paths to sign. ``lines``: those of the others."""
+    targets = []
     for one in listed:
         content = one.content()
         # Under the name of its content too: a client that reads meanwhile finds what its snapshot speaks of.
@@ -110,20 +154,17 @@ def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:
         page = index / "simple" / simple.distribution_of(one.name)
         put(page / "index.html", simple.project_html(one))
         put(page / "index.json", simple.project_json(one))
-    lines = _search_lines(index)
-    lines |= {one.name: searching.line_of(one) for one in listed}
+    lines = {**lines, **{one.name: searching.line_of(one) for one in listed}}
     raw = searching.content(lines)
     put(index / searching.digest_name(raw), raw)
     put(index / searching.FILE, raw)
     _write_roots(index, sorted(lines))
-    snapshot = publish(index, [*targets, searching.FILE])
-    searching.forget_old(index)
-    return snapshot
+    return [*targets, searching.FILE]
 
 
 def _search_lines(index: Path) -> dict[str, Json]:
     try:
-        return searching.lines_in((index / searching.FILE).read_bytes())
+        return searching.lines_in((index / f"{signed(index, searching.FILE)}.{searching.FILE}").read_bytes())
     except FileNotFoundError:  # an index of before there was such a file
         listed = [Listed.read(index, name) for name in names_of(index)]
         return {one.name: searching.line_of(one) for one in listed if one.releases}

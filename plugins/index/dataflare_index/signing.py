@@ -7,9 +7,10 @@ timestamp, however many plugins there are.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer._crypto_signer import CryptoSigner
 from securesystemslib.signer._key import Key
@@ -32,12 +33,13 @@ BITS = 6
 """Of hash bins: 64."""
 DAYS = {"root": 365, "targets": 365, "bins": 90, "snapshot": 30, "timestamp": 7}
 METADATA = "metadata"
+SIGNED = "x-dataflare-signed"
 _READABLE = JSONSerializer(compact=False)
 
 
 def begin(index: Path, signers: dict[str, CryptoSigner]) -> None:
     """Write the first metadata of an index: nothing is published yet."""
-    root = Metadata(Root(expires=_expires("root"), consistent_snapshot=True))
+    root = Metadata(Root(expires=expires("root"), consistent_snapshot=True))
     for name in ROOTS:
         root.signed.add_key(signers[name].public_key, "root")
     root.signed.roles["root"].threshold = THRESHOLD
@@ -45,17 +47,17 @@ def begin(index: Path, signers: dict[str, CryptoSigner]) -> None:
         root.signed.add_key(signers[name].public_key, name)
     _write_root(index, root, [signers[name] for name in ROOTS])
     bins = SuccinctRoles([signers["bins"].public_key.keyid], 1, BITS, "bin")
-    targets = Metadata(Targets(expires=_expires("targets")))
+    targets = Metadata(Targets(expires=expires("targets")))
     keys: dict[str, Key] = {signers["bins"].public_key.keyid: signers["bins"].public_key}
     targets.signed.delegations = Delegations(keys, succinct_roles=bins)
     _write(index, "targets", targets, signers["targets"])
     for name in bins.get_roles():
-        _write(index, name, Metadata(Targets(expires=_expires("bins"))), signers["bins"])
+        _write(index, name, Metadata(Targets(expires=expires("bins"))), signers["bins"])
     roles = ["targets", *bins.get_roles()]
-    snapshot = Metadata(Snapshot(expires=_expires("snapshot")))
+    snapshot = Metadata(Snapshot(expires=expires("snapshot")))
     snapshot.signed.meta = {f"{role}.json": MetaFile(1) for role in roles}
     _write(index, "snapshot", snapshot, signers["snapshot"])
-    timestamp = Metadata(Timestamp(expires=_expires("timestamp")))
+    timestamp = Metadata(Timestamp(expires=expires("timestamp")))
     _write_timestamp(index, timestamp, signers["timestamp"])
 
 
@@ -80,34 +82,71 @@ def publish(index: Path, changed: Iterable[str]) -> int:
 
 def refresh(index: Path) -> int:
     """Sign everything that is signed online anew; the number of the new snapshot."""
-    signers = {name: read_key(index, name) for name in ONLINE}
+    return resign(index, {name: read_key(index, name) for name in ONLINE})
+
+
+def resign(
+    index: Path,
+    signers: dict[str, CryptoSigner],
+    root: Metadata[Root] | None = None,
+    files: Mapping[str, TargetFile] | None = None,
+) -> int:
+    """Sign everything anew with these online keys; the number of the new snapshot.
+
+    ``root``: the signed one that names them. ``files``: all that is to be signed, if not what is now.
+    """
     snapshot, targets = newest(index, "snapshot"), newest(index, "targets")
     _bump(targets, "targets")
+    roles, key = targets.signed.delegations.succinct_roles, signers["bins"].public_key
+    roles.keyids = [key.keyid]
+    targets.signed.delegations = Delegations({key.keyid: key}, succinct_roles=roles)
+    sorted_in: dict[str, dict[str, TargetFile]] = {}
+    for path, target in (files or {}).items():
+        sorted_in.setdefault(roles.get_role_for_target(path), {})[path] = target
     _write(index, "targets", targets, signers["targets"])
     snapshot.signed.meta["targets.json"] = MetaFile(targets.signed.version)
-    for role in targets.signed.delegations.succinct_roles.get_roles():
+    for role in roles.get_roles():
         held = newest(index, role)
         _bump(held, "bins")
+        if files is not None:
+            held.signed.targets = sorted_in.get(role, {})
         _write(index, role, held, signers["bins"])
         snapshot.signed.meta[f"{role}.json"] = MetaFile(held.signed.version)
-    return _seal(index, snapshot, signers)
+    return _seal(index, snapshot, signers, root)
 
 
-def newest(index: Path, role: str) -> Metadata:  # type: ignore[type-arg]
-    """The newest metadata of a role."""
+def newest(index: Path, role: str) -> Any:
+    """The metadata of a role that counts: what a change that was cut off left does not."""
     folder = index / METADATA
+    if role == "root":
+        version = max(int(file.name.partition(".")[0]) for file in folder.glob("*.root.json"))
+        return Metadata.from_file(str(folder / f"{version}.root.json"))
+    timestamp: Any = Metadata.from_file(str(folder / "timestamp.json"))
     if role == "timestamp":
-        return Metadata.from_file(str(folder / "timestamp.json"))
-    found = [int(file.name.partition(".")[0]) for file in folder.glob(f"*.{role}.json")]
-    return Metadata.from_file(str(folder / f"{max(found)}.{role}.json"))
+        return timestamp
+    snapshot: Any = Metadata.from_file(str(folder / f"{timestamp.signed.snapshot_meta.version}.snapshot.json"))
+    if role == "snapshot":
+        return snapshot
+    return Metadata.from_file(str(folder / f"{snapshot.signed.meta[f'{role}.json'].version}.{role}.json"))
 
 
-def _seal(index: Path, snapshot: Metadata[Snapshot], signers: dict[str, CryptoSigner]) -> int:
+def signed(index: Path, path: str) -> str:
+    """The digest that a file is signed with; empty where nothing signs it."""
+    role = newest(index, "targets").signed.delegations.succinct_roles.get_role_for_target(path)
+    target = newest(index, role).signed.targets.get(path)
+    return target.hashes["sha256"] if target else ""
+
+
+def _seal(
+    index: Path, snapshot: Metadata[Snapshot], signers: dict[str, CryptoSigner], root: Metadata[Root] | None = None
+) -> int:
     _bump(snapshot, "snapshot")
     _write(index, "snapshot", snapshot, signers["snapshot"])
     timestamp = newest(index, "timestamp")
     _bump(timestamp, "timestamp")
     timestamp.signed.snapshot_meta = MetaFile(snapshot.signed.version)
+    if root is not None:
+        put(index / METADATA / f"{root.signed.version}.root.json", root.to_bytes(_READABLE))
     # The timestamp comes last: until it is there, clients see the index as it was.
     _write_timestamp(index, timestamp, signers["timestamp"])
     return int(snapshot.signed.version)
@@ -115,10 +154,11 @@ def _seal(index: Path, snapshot: Metadata[Snapshot], signers: dict[str, CryptoSi
 
 def _bump(held: Metadata, role: str) -> None:  # type: ignore[type-arg]
     held.signed.version += 1
-    held.signed.expires = _expires(role)
+    held.signed.expires = expires(role)
 
 
-def _expires(role: str) -> datetime:
+def expires(role: str) -> datetime:
+    """Until when what is signed now holds."""
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=DAYS[role])
 
 
@@ -134,6 +174,8 @@ def _write_root(index: Path, root: Metadata[Root], signers: list[CryptoSigner]) 
 
 
 def _write_timestamp(index: Path, timestamp: Metadata[Timestamp], signer: CryptoSigner) -> None:
+    # Clients whose clock has stopped know by it how late it is at least.
+    timestamp.signed.unrecognized_fields[SIGNED] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     timestamp.sign(signer)
     put(index / METADATA / "timestamp.json", timestamp.to_bytes(_READABLE))
 

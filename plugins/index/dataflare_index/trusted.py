@@ -64,6 +64,16 @@ class Trusted:
         """What it is searched by: plugin → line. Raises Failed ``index.…``."""
         return self.client().search()
 
+    def revoked(self, snapshot: int) -> str:
+        """Why nothing is to be believed that was locked from a snapshot; empty where all is well. Raises Failed …"""
+        if snapshot > self.snapshot():
+            return f"the index never had a snapshot {snapshot}"
+        try:
+            told = json.loads(self.client().file("revoked.json", self.kept / "revoked.json").read_bytes())
+        except ConfigError:
+            return ""
+        return next((each["reason"] for each in told["snapshots"] if each["from"] <= snapshot <= each["to"]), "")
+
     def seen(self, name: str) -> Listed | None:
         """What it said of a plugin when it was last read and checked, without asking it."""
         try:
