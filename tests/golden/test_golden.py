@@ -1,0 +1,118 @@
+"""Plugins that were compiled with earlier releases of the SDKs answer as they did then, for ever.
+
+A red test here is a break of the contract: published plugins of that release would fail. What is in a folder is never
+made anew; a new release of the contract gets a folder of its own (``make.py``).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import sys
+import zipfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plugin_js.conftest import engines  # noqa: F401
+from plugin_js.scripts import ENGINES
+from plugin_js.scripts import Guest as Script
+from vectors.conversations import Answering, play
+
+from dataflare.guest import Frame
+from dataflare.hosting import Limits
+from dataflare.hosting.transport import Transport
+from dataflare_host.manifest import CONTRACT
+from dataflare_wasm.engine import engine
+from dataflare_wasm.extism_guest import ExtismGuest
+from dataflare_wasm.extism_module import ExtismModule
+from dataflare_wasm.guest import WasmGuest
+from dataflare_worker.process import Launch
+from dataflare_worker.transport import ProcessTransport
+
+RELEASES = sorted(Path(__file__).parent.glob("api-*"))
+UNASKED = {"metric", "log"}
+"""What a guest may tell its host at any time."""
+STATELESS = {"processor:times", "processor:parity", "processor:counter", "tool:add"}
+"""What needs no host of its own: an Extism module cannot ask one."""
+Start = Callable[[], Transport]
+
+
+@cache
+def golden(release: Path, name: str) -> bytes:
+    """A file of a release."""
+    return lzma.decompress((release / f"{name}.xz").read_bytes())
+
+
+@pytest.fixture(params=RELEASES, ids=lambda each: each.name)
+def release(request: pytest.FixtureRequest) -> Path:
+    """Each release in turn."""
+    return Path(request.param)
+
+
+def go(release: Path, folder: Path) -> Transport:
+    """The module as the loader `wasm` starts it."""
+    (folder / "plugin.wasm").write_bytes(golden(release, "go.wasm"))
+    return WasmGuest(engine(), engine().module(folder / "plugin.wasm"), Limits(), "golden")
+
+
+def extism(release: Path, folder: Path) -> Transport:
+    """The module as the loader `extism` starts it."""
+    (folder / "plugin.wasm").write_bytes(golden(release, "extism.wasm"))
+    return ExtismGuest(ExtismModule(folder / "plugin.wasm", Limits()), Limits(), "golden")
+
+
+def python(release: Path, folder: Path) -> Transport:
+    """The module as a worker runs it."""
+    with zipfile.ZipFile(io.BytesIO(golden(release, "python.zip"))) as archive:
+        archive.extractall(folder)
+    return ProcessTransport(Launch("golden", Path(sys.executable), ["guest_plugin"], [folder]))
+
+
+def conversations(release: Path) -> list[dict[str, Any]]:
+    """What was said then."""
+    found: list[dict[str, Any]] = json.loads(golden(release, "conversations.json"))["conversations"]
+    return found
+
+
+def converse(transport: Transport, said: list[dict[str, Any]]) -> None:
+    """Have all conversations, one after another, and end the guest."""
+    host = Answering()
+
+    def answer(question: Frame) -> Frame:
+        return Frame({}) if question.header["op"] in UNASKED else host(question)
+
+    try:
+        for conversation in said:
+            play(conversation, lambda frame: transport.call(frame, answer, 60), host)
+            transport.call(Frame({"op": "close", "instance": 1}), answer, 60)
+    finally:
+        transport.close()
+
+
+@pytest.mark.parametrize("start", [go, python])
+def test_a_plugin_answers_as_it_did(release: Path, tmp_path: Path, start: Callable[[Path, Path], Transport]) -> None:
+    converse(start(release, tmp_path), conversations(release))
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_script_answers_as_it_did(release: Path, name: str) -> None:
+    script = golden(release, "plugin.js").decode()
+    converse(Script(name, script, Limits(), None, "golden").transport, conversations(release))
+
+
+def test_an_extism_module_answers_as_it_did(release: Path, tmp_path: Path) -> None:
+    said = [
+        each
+        for each in conversations(release)
+        if {turn["request"].get("component") for turn in each["turns"]} & STATELESS
+    ]
+    assert said
+    converse(extism(release, tmp_path), said)
+
+
+def test_the_contract_of_this_release_has_its_plugins() -> None:
+    assert RELEASES[-1].name == f"api-{CONTRACT}", "make them: python tests/golden/make.py"
