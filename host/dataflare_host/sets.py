@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +37,11 @@ if TYPE_CHECKING:
 
 SET = "plugins.toml"
 ISOLATIONS = ("worker", "inline")
+INSTALLED = Path(".dataflare", "installed.json")
+"""What was installed by the lock of a folder: plugins with their folders and what they are granted."""
 _KEYS = ("folder", "digest", "isolation", "grants", "limits")
+_WISHES = ("version", "index", "prereleases")
+"""Words for whoever makes the lock."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,22 @@ def read_set(folder: Path) -> PluginSet:
         raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
     problems: list[Problem] = []
     members = {}
-    for id, told in _table(given, "plugins", problems).items():
+    installed = _installed(folder)
+    named = _table(given, "plugins", problems)
+    for id, told in {**installed.get("plugins", {}), **named}.items():
         pointer = f"/plugins/{id}"
+        if isinstance(told, Mapping) and "folder" not in told and {*told} & {*_WISHES}:
+            if id in installed.get("host", {}):
+                continue
+            if id not in installed.get("plugins", {}):
+                message = f"`{id}` is wanted by the set, and not installed"
+                problems.append(Problem("set.not_synced", message, pointer=pointer, fix="`dataflare plugin sync`"))
+                continue
+        if isinstance(told, Mapping) and id in installed.get("plugins", {}) and "folder" not in told:
+            held = installed["plugins"][id]
+            told = {**held, **told, "grants": {**held.get("grants", {}), **told.get("grants", {})}}
+        if isinstance(told, Mapping):
+            told = {key: value for key, value in told.items() if key not in _WISHES}
         unknown = [key for key in told if key not in _KEYS] if isinstance(told, Mapping) else []
         if not isinstance(told, Mapping) or not isinstance(told.get("folder"), str):
             problems.append(Problem("set.folder", f"`{id}` names no folder", pointer=pointer, fix=_AGAIN))
@@ -118,6 +137,16 @@ def read_set(folder: Path) -> PluginSet:
     return PluginSet(members, loaders, broker)
 
 
+def _installed(folder: Path) -> Mapping[str, Any]:
+    import json
+
+    try:
+        told = json.loads((folder / INSTALLED).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
 def _wrong_grants(grants: Any) -> tuple[str, str] | None:
     """The first mistake in an operator's grants: pointer, message."""
     from dataflare.grants import mistakes
@@ -128,13 +157,14 @@ def _wrong_grants(grants: Any) -> tuple[str, str] | None:
     return next(found, None)
 
 
-def stamp_of(folder: Path) -> tuple[int, int] | None:
-    """What changes when the set of a folder does; None where it has none."""
-    try:
-        found = (folder / SET).stat()
-        return found.st_mtime_ns, found.st_size
-    except OSError:
-        return None
+def stamp_of(folder: Path) -> tuple[int, ...] | None:
+    """What changes when the set of a folder does, or what is installed for it; None where it has none."""
+    found: list[int] = []
+    for file in (folder / SET, folder / INSTALLED):
+        with suppress(OSError):
+            stat = file.stat()
+            found += [stat.st_mtime_ns, stat.st_size]
+    return tuple(found) or None
 
 
 def usable(members: PluginSet, table: Table) -> tuple[list[Manifest], tuple[Faulty, ...]]:

@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
 
 def test_what_is_asked_for_is_said_and_nothing_is_added(answer, built: Path, project: Path) -> None:
     code, told = answer("plugin", "add", built, "--project", project)
-    assert (code, told["ok"]) == (1, False)
+    assert (code, told["ok"]) == (5, False)
     assert [(rule["permission"], bool(rule["reason"])) for rule in told["asks"]] == [("http", True)]
     assert not (project / "plugins.toml").exists()
     assert not list((project / ".dataflare" / "plugins" / "acme-post").iterdir())
@@ -47,7 +47,7 @@ def test_what_is_granted_is_written_and_not_asked_again(answer, built: Path, cha
     assert (project / "plugins.toml").read_text() == written
     more = changed(lambda files: _edit(files, "dataflare.toml", "[limits]", 'files = [{reason = "r"}]\n[limits]'))
     code, told = answer("plugin", "add", more, "--project", project)
-    assert (code, {rule["permission"] for rule in told["asks"]}) == (1, {"http", "files"})
+    assert (code, {rule["permission"] for rule in told["asks"]}) == (5, {"http", "files"})
     assert (project / "plugins.toml").read_text() == written
 
 
@@ -74,7 +74,7 @@ def test_a_folder_is_built_first(answer, built: Path, project: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "code"),
-    [("std", "author.installed"), ("nothing-like-it", "author.no_index")],
+    [("nothing-like-it", "lock.no_solution"), ("no/such/folder", "author.wheel")],
     ids=["installed", "unknown"],
 )
 def test_a_name_is_told_what_it_is(answer, project: Path, name: str, code: str) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
-from dataflare_author.refusals import NotTrusted
 from dataflare_packages.releases import API, FEATURE, HOST, PLATFORM, PYTHON, Here, Release
 from dataflare_packages.wishes import Wish
 
@@ -51,7 +50,7 @@ class Sources:
         return [_release(name, version, told) for version, told in self.told(name).items()]
 
     def home(self, name: str) -> str:
-        """The index that a plugin comes from; empty where none has it. Raises NotTrusted ``lock.two_indexes``."""
+        """The index that a plugin comes from; empty where none has it. Raises NotTrusted ``index.two_indexes``."""
         return self._found(name)[0]
 
     def told(self, name: str) -> Mapping[str, Json]:
@@ -74,18 +73,15 @@ class Sources:
             message = f"`{name}` comes from the index `{pinned}`, which this project does not trust"
             fix = f"trust it by `dataflare index trust`, or take `index` out of `{name}` in the set"
             raise ConfigError.of("lock.no_index", message, fix=fix)
-        asked = [self.indexes[pinned]] if pinned else list(self.indexes.values())
-        found = {index.name: told for index in asked if (told := _listed(index, name)) is not None}
-        if len(found) > 1:
-            names = " and ".join(f"`{each}`" for each in found)
-            raise NotTrusted.of(
-                "lock.two_indexes",
-                f"the plugin `{name}` is in {names}",
-                cause="one of them may use the name of the other's plugin",
-                fix=f'say which it is: `index = "{next(iter(found))}"` for `{name}` in plugins.toml',
-                details={"attack": "name_confusion", "plugin": name, "indexes": list(found)},
-            )
-        return next(iter(found.items()), ("", {}))
+        from dataflare_index.trusted import holder_of
+
+        try:
+            index, listed = holder_of(self.indexes.values(), name, pinned)
+        except ConfigError as error:
+            if error.code != "index.unknown":
+                raise
+            return "", {}
+        return index.name, listed.releases
 
 
 def here(host: HostApi) -> Here:
@@ -124,15 +120,6 @@ def file_for(files: Mapping[str, Json] | Iterable[str]) -> str | None:
             if tag in tags:
                 return name
     return None
-
-
-def _listed(index: Trusted, name: str) -> Mapping[str, Json] | None:
-    try:
-        return index.plugin(name).releases or None
-    except ConfigError as error:
-        if error.code == "index.unknown":
-            return None
-        raise
 
 
 def _release(name: str, version: str, told: Mapping[str, Json]) -> Release:
