@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from dataflare_host.app import Host
+from dataflare_host.cli import main
 from dataflare_index.checking import root_of
 from dataflare_index.publishing import add, init, yank
 from dataflare_index.trusted import trust
@@ -195,3 +196,36 @@ def test_a_wheel_that_is_not_the_locked_one_is_refused(
     assert not (project / ".dataflare/installed.json").exists()
     shutil.copy(made, target)
     assert answer("sync", "--locked")[0] == 0
+
+
+def test_a_locked_run_uses_the_lock_or_refuses(
+    publish: Publish, project: Path, answer: Answer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "in.jsonl").write_text('{"n": 1}\n{"n": 2}\n')
+    (project / "flow.yaml").write_text(
+        "version: 1\nname: few\n"
+        "sources: {in: {uses: std/files, with: {path: in.jsonl}}}\n"
+        "steps: {few: {uses: left/few, from: in}}\n"
+        "sinks: {out: {uses: std/files, from: few, with: {path: out.jsonl}}}\n"
+    )
+
+    def run() -> tuple[int, str]:
+        code = main(["run", str(project / "flow.yaml"), "--locked", "--json"])
+        told = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return code, told["problems"][0]["code"] if told["problems"] else told["status"]
+
+    publish("left", "1.0.0")
+    wants(project, 'left: version = ""')
+    assert run() == (2, "lock.none")
+    assert answer("lock")[0] == 0
+    assert run() == (2, "lock.not_synced")
+    assert answer("sync", "--locked")[0] == 0
+    assert run() == (2, "lock.not_locked")
+    wants(project, 'left: version = ""', 'std: version = ">=1"')
+    assert run() == (2, "lock.set_differs")
+    assert answer("sync")[0] == 0
+    assert run() == (0, "finished")
+    assert (project / "out.jsonl").read_text() == '{"n":2}\n'
+    text = (project / "dataflare.lock").read_text()
+    (project / "dataflare.lock").write_text(text.replace('std = "1.0.0"', 'std = "0.9.0"'))
+    assert run() == (2, "lock.not_synced")

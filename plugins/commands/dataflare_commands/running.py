@@ -50,6 +50,7 @@ class _Line(click.Command):
 @click.option("--from-start", is_flag=True, help="Forget the state and begin again.")
 @click.option("--replace", "emptied", is_flag=True, help="With --from-start: empty the targets first.")
 @click.option("--append", "kept", is_flag=True, help="With --from-start: add to what the targets hold.")
+@click.option("--locked", is_flag=True, help="Use exactly what dataflare.lock says, or refuse.")
 @click.option("--plan-only", is_flag=True, help="Print the plan as JSON and run nothing.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress and no summary.")
 @click.option("--log-level", type=click.Choice(LEVELS), default="warning", show_default=True)
@@ -61,6 +62,7 @@ def run(
     from_start: bool,
     emptied: bool,
     kept: bool,
+    locked: bool,
     plan_only: bool,
     quiet: bool,
     log_level: str,
@@ -77,7 +79,7 @@ def run(
     try:
         again = _existing(from_start, emptied, kept)
         with starting():
-            plan = the_host().plan(flow, mode=mode, guarantee=guarantee)
+            plan = _planned(flow, locked, mode=mode, guarantee=guarantee)
         show_warnings(plan.options.get("warnings", ()))
         if plan_only:
             emit(plan.shown())
@@ -85,7 +87,7 @@ def run(
         if from_start:
             plan = replace(plan, options={**plan.options, "from_start": again or True, "existing": again})
         before = set(threading.enumerate())
-        outcome = _run(plan, quiet, lambda: the_host().plan(flow, mode=mode, guarantee=guarantee))
+        outcome = _run(plan, quiet, lambda: _planned(flow, locked, mode=mode, guarantee=guarantee))
     except (Exception, KeyboardInterrupt) as error:
         if not as_json:
             raise
@@ -102,6 +104,19 @@ class Run(Command, name="run"):
     """Run a flow until its input ends or it is stopped."""
 
     line = run
+
+
+def _planned(flow: Path, locked: bool, **options: Any) -> Plan:
+    host = the_host()
+    if not locked:
+        return host.plan(flow, **options)
+    from dataflare_packages.holding import hold, hold_plan
+
+    project = flow.absolute().parent
+    hold(project, host)
+    plan = host.plan(flow, **options)
+    hold_plan(plan, project)
+    return plan
 
 
 def _run(plan: Plan, quiet: bool, again: Callable[[], Plan]) -> Outcome:
