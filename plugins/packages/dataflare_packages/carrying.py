@@ -1,0 +1,178 @@
+"""Bundles that carry a project to where there is no network: its flows, set, lock and wheels, in one zip file.
+
+A deployer's key may sign a bundle (a DSSE envelope over a digest of every file), with a serial number that only grows:
+whoever has pinned that key takes nothing else, and nothing that is older than what it took last.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from dataflare.errors import ConfigError
+from dataflare_author.project_set import FILE as SET
+from dataflare_author.refusals import NotTrusted
+from dataflare_packages.changing import lock_that_agrees
+from dataflare_packages.installing import Synced, install
+from dataflare_packages.lockfile import FILE as LOCK
+from dataflare_packages.lockfile import digest_of, lock_of, put
+from dataflare_packages.wheels import Wheels
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
+
+Json = Any
+CONTENT, SEAL = "bundle.json", "bundle.dsse.json"
+KIND = "application/vnd.dataflare.bundle+json"
+TAKEN = Path(".dataflare", "deployed.json")
+LARGEST = 1 << 32
+
+
+def export(project: Path, to: Path, *, key: Path | None = None, serial: int = 0) -> dict[str, Json]:
+    """Write a bundle with the wheels of all platforms. Raises ConfigError ``lock.…``, ``bundle.key``."""
+    lock, find = lock_that_agrees(project), Wheels(project)
+    files = {path.name: path.read_bytes() for path in sorted(project.glob("*.y*ml"))}
+    files |= {name: (project / name).read_bytes() for name in (SET, LOCK)}
+    files |= {f"trust/{path.name}": path.read_bytes() for path in sorted((project / "trust").glob("*.root.json"))}
+    for name, locked in sorted(lock.plugins.items()):
+        if not locked.index:
+            message = f"`{name}` was added from a file: no index has its wheel"
+            raise ConfigError.of("bundle.from_file", message, fix="publish it in an index, and add it by its name")
+        files |= {f"wheels/{each.name}": find(name, locked, each).read_bytes() for each in locked.files}
+    digests = {name: digest_of(content) for name, content in sorted(files.items())}
+    content = json.dumps({"serial": serial, "files": digests}, indent=1, sort_keys=True).encode()
+    files[CONTENT] = content
+    if key is not None:
+        files[SEAL] = _sealed(content, key)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in sorted(files):
+            archive.writestr(zipfile.ZipInfo(name), files[name])  # always of one date: the same bytes each time
+    put(to, packed.getvalue())
+    told = digest_of(packed.getvalue())
+    return {"bundle": str(to), "digest": told, "files": sorted(files), "serial": serial, "signed": key is not None}
+
+
+def deploy(bundle: Path, project: Path, host: HostApi, deployer: Path | None = None) -> Synced:
+    """Install a bundle into a project, without a network, all or nothing.
+
+    ``deployer``: the public key to pin; the one that is pinned already, if not given. Raises NotTrusted
+    ``bundle.not_trusted``, ConfigError ``bundle.…``.
+    """
+    files = _read(bundle)
+    taken = _taken(project)
+    given = deployer.read_text("utf-8") if deployer else None
+    pinned = taken.get("key")
+    if given and pinned and given != pinned:
+        raise _refused("another deployer's key is pinned here", "wrong_key")
+    key = given or pinned
+    content = files.pop(CONTENT, b"")
+    if key:
+        _check_seal(content, files.pop(SEAL, b""), key)
+    files.pop(SEAL, None)
+    told = _content(content, bundle)
+    if {name: digest_of(each) for name, each in files.items()} != told["files"]:
+        raise _refused("its files are not those that it names", "arbitrary_content")
+    serial, last = told["serial"], taken.get("serial")
+    if key and last is not None and (serial < last or (serial == last and digest_of(content) != taken.get("digest"))):
+        raise _refused(f"its serial is {serial}, and {last} was taken already", "replay")
+    lock = lock_of(files[LOCK].decode())
+    project.mkdir(parents=True, exist_ok=True)
+    wheels = project / ".dataflare" / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    for name in [name for name in files if name.startswith("wheels/")]:
+        put(wheels / PurePosixPath(name).name, files.pop(name))
+    done = install(lock, project, host, Wheels(project, offline=True, folders=[wheels]))
+    for name, each in files.items():
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        put(project / name, each)
+    record = {"serial": serial, "digest": digest_of(content), "key": key}
+    put(project / TAKEN, (json.dumps(record, indent=1) + "\n").encode())
+    return done
+
+
+def _read(bundle: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            entries = archive.infolist()
+            if sum(entry.file_size for entry in entries) > LARGEST:
+                raise ValueError(f"it has more than {LARGEST:,} bytes")
+            found = {entry.filename: archive.read(entry) for entry in entries}
+    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause=str(error)) from error
+    if len(found) != len(entries) or not all(_plain(name) for name in found) or not {SET, LOCK, CONTENT} <= {*found}:
+        raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause="its files are not those of a bundle")
+    return found
+
+
+def _plain(name: str) -> bool:
+    """May a bundle have a file of this name? None below another folder than its own, none that is hidden."""
+    folder, _, file = name.rpartition("/")
+    return folder in ("", "trust", "wheels") and file[:1] not in ("", ".") and "\\" not in file and ":" not in file
+
+
+def _content(content: bytes, bundle: Path) -> Mapping[str, Json]:
+    try:
+        told = json.loads(content)
+        if isinstance(told["serial"], int) and isinstance(told["files"], dict):
+            return dict(told)
+        cause = "it has other values than a bundle's"
+    except (ValueError, KeyError, TypeError) as error:
+        cause = repr(error)
+    raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause=f"{CONTENT}: {cause}")
+
+
+def _taken(project: Path) -> dict[str, Json]:
+    try:
+        return dict(json.loads((project / TAKEN).read_bytes()))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError) as error:
+        message = f"{project / TAKEN} cannot be read: it says which deployer is pinned"
+        raise ConfigError.of("bundle.syntax", message, cause=str(error), fix="bring it back from a backup") from error
+
+
+def _sealed(content: bytes, key: Path) -> bytes:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.signer._crypto_signer import CryptoSigner
+
+    try:
+        signer = CryptoSigner(load_pem_private_key(key.read_bytes(), None))  # type: ignore[arg-type]
+    except (OSError, ValueError, TypeError) as error:
+        message = f"{key} holds no private key"
+        raise ConfigError.of("bundle.key", message, cause=str(error), fix="name an Ed25519 key in PEM") from error
+    envelope = Envelope(content, KIND, {})
+    envelope.sign(signer)
+    return json.dumps(envelope.to_dict(), sort_keys=True).encode()
+
+
+def _check_seal(content: bytes, seal: bytes, key: str) -> None:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+    from securesystemslib.dsse import Envelope
+    from securesystemslib.exceptions import VerificationError
+    from securesystemslib.signer._key import SSlibKey
+
+    try:
+        public = SSlibKey.from_crypto(load_pem_public_key(key.encode()))  # type: ignore[arg-type]
+    except (ValueError, TypeError) as error:
+        message = "the deployer's key is no public key"
+        raise ConfigError.of("bundle.key", message, cause=str(error), fix="name an Ed25519 key in PEM") from error
+    if not seal:
+        raise _refused("nobody signed it", "unsigned")
+    try:
+        envelope = Envelope.from_dict(json.loads(seal))
+        envelope.verify([public], 1)
+    except (VerificationError, ValueError, KeyError, TypeError) as error:
+        raise _refused(f"the deployer did not sign it: {error}", "wrong_key") from error
+    if envelope.payload != content or envelope.payload_type != KIND:
+        raise _refused("something else was signed", "arbitrary_content")
+
+
+def _refused(cause: str, attack: str) -> NotTrusted:
+    message, fix = "the bundle is not to be trusted", "what is installed stays; ask who deploys here"
+    return NotTrusted.of("bundle.not_trusted", message, cause=cause, fix=fix, details={"attack": attack})
