@@ -312,6 +312,54 @@ def test_many_reloads_good_and_bad(project: Project, running: Running) -> None:
     assert not {f"1.{number}.0" for number in (4, 8, 12)} & set(made)
 
 
+TWO = """
+version: 1
+name: reloaded
+sources:
+  a: {uses: ./shop.py/numbers}
+  b: {uses: ./shop.py/numbers}
+steps:
+  first: {uses: tagger/tagged, from: a}
+  second: {uses: tagger/tagged, from: b, with: {by: 2}}
+sinks:
+  out-a: {uses: std/files, from: first, with: {path: out/a/, format: jsonl}}
+  out-b: {uses: std/files, from: second, with: {path: out/b/, format: jsonl}}
+checkpoint: {interval: 60ms}
+guarantee: exactly_once
+"""
+
+
+def test_regions_take_a_version_all_or_none(project: Project) -> None:
+    project.file.write_text(TWO)
+    running = Running(project)
+    running.until(2)
+    project.add("1.1.0", bad("1.1.0", "if by == 2: raise RuntimeError('defect')"))
+    told = running.reload()
+    assert told["outcome"] == "rolled_back", told
+    project.add("1.2.0", code("1.2.0"))
+    assert running.reload()["outcome"] == "kept"
+    running.until(2)
+    running.end()
+    for part in ("a", "b"):
+        rows = [json.loads(line) for file in (project.folder / "out" / part).rglob("*.jsonl") for line in file.open()]
+        assert sorted(row["n"] for row in rows) == list(range(len(rows)))
+        assert {row["version"] for row in rows} == {"1.0.0", "1.2.0"}
+
+
+def test_state_that_is_migrated_is_taken_back_too(project: Project, running: Running) -> None:
+    """What was migrated and changed on trial is as it was; the next version finds it so."""
+    failing = code("2.0.0", state=2).replace(
+        "made = []", "made = []\n        if ctx.fence: raise RuntimeError('defect')"
+    )
+    project.add("2.0.0", failing.replace("(self, batch: Batch)", "(self, batch: Batch, ctx)"))
+    assert running.reload()["outcome"] == "rolled_back"
+    running.until(1)
+    project.add("2.1.0", code("2.1.0", state=2))
+    assert running.reload()["outcome"] == "kept"
+    running.until(2)
+    assert set(judge(running.end())) == {"1.0.0", "2.1.0"}
+
+
 WORKER_FLOW = FLOW.replace("guarantee:", "engine: {uses: pipeline/pipeline, with: {probation: 3s}}\nguarantee:")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Json = Any
 NOT_WATCHED = {"build", "dist", "node_modules", "__pycache__"}
 """What building makes; names that begin with a dot, or end with ``.egg-info``, are not watched either."""
-WHOLE = {"reload.guarantee", "reload.inline", "reload.plan", "reload.regions"}
+WHOLE = {"reload.guarantee", "reload.inline", "reload.plan"}
 """Why one plugin alone cannot change over: then the whole flow goes on by a new plan."""
 PATIENCE = 120.0
 """Seconds in which a new version has proved itself in a flow, or not."""

@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import StateError
+from dataflare_pipeline.ballot import Ballot
 from dataflare_pipeline.replay import Wanted
+
+if TYPE_CHECKING:
+    from dataflare_pipeline.exchange import Exchange
 
 Answer = dict[str, Any]
 
@@ -45,7 +49,20 @@ class Swap:
     session: Any
     """The session by the new plan, with the new generation of components."""
     plugin: str
+    ballot: Ballot
+    exchange: Exchange | None = None
+    """What takes over in the lanes as they are; None: the region begins anew."""
     future: Future[Answer] = field(default_factory=Future)
+
+    def withdrawn(self) -> bool:
+        """Has another region said no before this one began? Then it is answered."""
+        try:
+            self.ballot.check()
+        except StateError as error:
+            problem = error.problems[0].as_json()
+            self.future.set_result({"outcome": "rolled_back", "problem": problem, "pause_ms": 0.0, "replayed": 0})
+            return True
+        return False
 
 
 Request = Edit | Replay | Sync | Swap
@@ -73,6 +90,10 @@ class Requests:
         """Is something of these kinds asked for?"""
         return any(isinstance(request, kinds) for request in list(self._waiting))
 
+    def first(self, kind: type[Request]) -> Any:
+        """The first that is asked for of a kind, or None; it stays."""
+        return next((request for request in list(self._waiting) if isinstance(request, kind)), None)
+
     def take(self, *kinds: type[Request]) -> list[Any]:
         """What is asked for of these kinds, in order; whoever takes it answers it."""
         with self._lock:
@@ -95,6 +116,8 @@ class Requests:
             self._refuse(request)
 
     def _refuse(self, request: Request) -> None:
+        if isinstance(request, Swap):
+            request.ballot.yes()
         if isinstance(request, Sync) and isinstance(self._ended, dict):
             request.future.set_result(self._ended)
         else:

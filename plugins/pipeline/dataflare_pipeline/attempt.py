@@ -17,10 +17,12 @@ from dataflare.errors import Problem
 from dataflare_pipeline import migrate
 from dataflare_pipeline.asked import Edit, Replay, Swap, Sync
 from dataflare_pipeline.build import Builder
+from dataflare_pipeline.carried import Carried, carried_back, carried_on
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.decide import Decisions
 from dataflare_pipeline.epoch import compose, edited, made_with, without_rows
 from dataflare_pipeline.evolving import Evolution, decide
+from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.former import forget_former
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
@@ -33,6 +35,7 @@ from dataflare_pipeline.waiting import POLL, Mailbox
 
 if TYPE_CHECKING:
     from dataflare_pipeline.region import RegionRun
+    from dataflare_pipeline.trial import Trial
 
 log = logging.getLogger("dataflare.pipeline")
 GRACE = 10.0
@@ -84,6 +87,13 @@ class Attempt:
         """Every lane. From any thread."""
         return [lane for lanes in list(self.builder.lanes.values()) for lane in list(lanes)]
 
+    def carried(self, trial: Trial | None) -> Carried | None:
+        """The keyed state that the next attempt can go on with; all lanes have ended. ``trial``: taken back."""
+        if trial is not None and trial.exchange is not None:
+            return carried_back(trial.exchange, self.checkpoint)
+        own = () if trial is None else trial.changed()
+        return carried_on([lane for lane in self.lanes() if lane.step not in own], self.checkpoint, trial is not None)
+
     def leave_target(self) -> None:
         """Somebody else owns the region: what stands in the targets may be theirs, so nothing is undone there."""
         for sink in self._sinks():
@@ -122,7 +132,7 @@ class Attempt:
         region, first = self._region, not self.checkpoint.committed_at
         if region.replaying is not None:
             region.replaying = region.replaying.fixed(self._store, self._plan, region.region.steps)
-        opening = Opening(self._session, self.builder, self._mailbox)
+        opening = Opening(self._session, self.builder, self._mailbox, region.carried, region.trial is not None)
         opening.lanes(region.replaying)
         made = {**self.checkpoint.made, **opening.made}
         if first:
@@ -182,6 +192,9 @@ class Attempt:
         self._release()
         while True:
             why = self._wait(time.monotonic() + float(self._plan.checkpoint.get("interval") or 1.0))
+            if why == "swap":
+                self._exchange()
+                continue
             if why == "end" and self.checkpoint.finished and not self._news():
                 self._region.nothing_new = True  # a source had to look for new splits before this could be told
                 return "finished"
@@ -202,13 +215,15 @@ class Attempt:
                 self._release()
 
     def _wait(self, next_epoch: float) -> str:
-        """Until there is a reason for an epoch: ``interval``, ``end``, ``stop``, ``again`` or ``asked``."""
+        """Until there is a reason for an epoch: ``interval``, ``end``, ``stop``, ``swap``, ``again``, ``asked``."""
         while True:
             self._decisions.settle()
             if self._session.stopping.is_set():
                 self._status.state = "stopping"
                 return "stop"
-            if self._requests.any(Edit, Replay, Swap):
+            if (swap := self._requests.first(Swap)) is not None:
+                return "swap" if swap.exchange is not None and swap.exchange.attempt is self else "again"
+            if self._requests.any(Edit, Replay):
                 return "again"
             if self._exhausted():
                 return "end"
@@ -245,16 +260,33 @@ class Attempt:
             for source in self._sources():
                 source.go_on()
 
-    def _epoch(self, last: bool, *, still: bool, finished: bool = False) -> None:
+    def _exchange(self) -> None:
+        """Where the next barrier passes, the lanes go on with another version: on trial until the one behind it."""
+        for swap in self._requests.take(Swap):
+            if swap.withdrawn():
+                continue
+            exchange: Exchange = swap.exchange
+            trial = self._mailbox.trial = self._region.try_out(swap, time.monotonic(), exchange)
+            self._epoch(False, still=False, exchange=exchange)
+            exchange.epoch, trial.pause = self.checkpoint.epoch, exchange.seconds
+            self._session, self._plan, self.builder = exchange.session, exchange.session.plan, exchange.builder
+
+    def _agree(self, trial: Trial) -> None:
+        """The version has proved itself here: wait for the other regions that try it out."""
+        trial.vote()
+        while not trial.swap.ballot.agreed:
+            self._mailbox.next(POLL)
+
+    def _epoch(self, last: bool, *, still: bool, finished: bool = False, exchange: Exchange | None = None) -> None:
         """One epoch, from its barrier to its acknowledgement. ``still``: nothing is delivered meanwhile.
 
-        ``finished``: the flow was finished before and still is.
+        ``finished``: the flow was finished before and still is. ``exchange``: what begins where it ends.
         """
         epoch, sources = self.checkpoint.epoch + 1, self._sources()
         if still:
             for source in sources:
                 source.hold()
-        barrier = Barrier(epoch, last)
+        barrier = Barrier(epoch, last, None if exchange is None else exchange.turn)
         crash.point("barrier")
         by_lane = {source: source.inject(barrier) for source in sources}
         self.builder.bound.reset()
@@ -264,15 +296,17 @@ class Attempt:
         made, changes = compose(self.checkpoint, self._plan, epoch, reports, self.builder.books, last)
         made = prove(self.checkpoint, made, [report.sums for report in reports], self.builder.operators)
         made.finished = last or finished
-        if (trial := self._region.trial) is not None:
+        if (trial := self._region.trial) is not None and exchange is None:
             trial.judge(reports)
+            self._agree(trial)
         for sink in self._sinks():
             sink.decided()
         crash.point("commit-point")
         self._store.commit(made, changes, self._token)
         crash.point("decided")
         before, self.checkpoint = self.checkpoint, made
-        self._region.keep()
+        if exchange is None:
+            self._region.keep()
         self._region.tally(reports)
         self._tell_epoch()
         for name, book in self.builder.books.items():
@@ -329,7 +363,7 @@ class Attempt:
 
     def _swapped(self) -> bool:
         """Try out the swap that is asked for; there is one at a time."""
-        swaps: list[Swap] = self._requests.take(Swap)
+        swaps: list[Swap] = [swap for swap in self._requests.take(Swap) if not swap.withdrawn()]
         for swap in swaps:
             self._region.try_out(swap, self._held_since)
         return bool(swaps)
@@ -359,6 +393,7 @@ class Attempt:
             trial.running()
         for source in self._sources():
             source.release()
+        self._region.reading.set()
 
     def _tell_epoch(self) -> None:
         self._status.epoch, self._status.committed_at = self.checkpoint.epoch, self.checkpoint.committed_at

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
+from copy import copy
 
 from dataflare.calling import is_overridden
 from dataflare.checkpoint import Checkpoint, StepProof
@@ -21,7 +22,6 @@ from dataflare_pipeline.active import Reads
 from dataflare_pipeline.bound import EpochBound
 from dataflare_pipeline.chain import Chain, Route
 from dataflare_pipeline.chains import ChainPlan, cut, inputs_of
-from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.inner_lane import InnerLane, ProcessorLane
@@ -74,7 +74,7 @@ class Builder:
         self._on_problem = on_problem
         self._request_checkpoint = request_checkpoint
         self._evolve = evolve
-        self.chains = cut(self.plan, region.steps, self._fusable)
+        self.chains = cut(self.plan, region.steps, self.fusable)
         self._port_rows, self._port_bytes = session.port_limits(len(self.plan.edges) * 2)
 
     def inner(self) -> None:
@@ -90,10 +90,7 @@ class Builder:
         driver = driver_for(self._component(step), context)
         assert isinstance(driver, SourceDriver)
         if number == 0:
-            listed = self.checkpoint.splits.get(step.name, [])
-            now = version_of(self.plan, step.name)
-            held = self.checkpoint.position_versions.get(step.name, now)
-            listed = migrate.positions(driver, step.name, listed, held, now)
+            listed = migrate.splits_of(driver, self.plan, self.checkpoint)
             self.books[step.name] = SplitBook(listed, self.checkpoint.discovery.get(step.name))
             self.books[step.name].restore_watermarks(self._watermarks(step.name))
         reads = self._reads(step)
@@ -150,12 +147,23 @@ class Builder:
                 self.refusal(step),
                 self.session.budget,
             )
-        head = self._operator([step.name], self._component(step), number)
+        return ProcessorLane(step.name, number, self.chain(chain, number), self.mail, self.operator(step, number))
+
+    def beside(self, session: Session) -> Builder:
+        """One for the same lanes by another session: what it makes can take the place of what this one made."""
+        other = copy(self)
+        other.session, other.plan = session, session.plan
+        other.operators, other.schemas = dict(self.operators), dict(self.schemas)
+        return other
+
+    def operator(self, step: StepPlan, number: int) -> ProcessorOp:
+        """One operator for a step that was compiled into no other, with its state if it has keys."""
+        made = self._operator([step.name], self._component(step), number)
         if step.by_key:
-            head.state = KeyedState(step.name, head.context.clock_now)
-            head.timers = KeyedTimers(head.state, step.keyed)
-            head.context.state, head.context.timers = head.state, head.timers
-        return ProcessorLane(step.name, number, self.chain(chain, number), self.mail, head)
+            made.state = KeyedState(step.name, made.context.clock_now)
+            made.timers = KeyedTimers(made.state, step.keyed)
+            made.context.state, made.context.timers = made.state, made.timers
+        return made
 
     def chain(self, chain: ChainPlan, number: int) -> Chain:
         """The fused steps of a lane; neighbours that can become one processor do."""
@@ -242,7 +250,8 @@ class Builder:
         keep = Policy.of(step.on_error).final != "drop"
         return Refusal(self.plan.name, self.region.name, step.name, f"{step.plugin} {step.version}", keep)
 
-    def _fusable(self, step: StepPlan) -> bool:
+    def fusable(self, step: StepPlan) -> bool:
+        """May a step be called by the one before it?"""
         component = self.session.component(step.name)
         return step.stateless and not any(is_overridden(component, name) for name in STATEFUL)
 

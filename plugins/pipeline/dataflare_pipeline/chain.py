@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from dataflare.batch import Batch
 from dataflare_pipeline.operator import ProcessorOp
@@ -32,6 +33,18 @@ class Chain:
     def outlets(self) -> list[Outlet]:
         """Every edge that leaves the lane."""
         return [outlet for route in self.routes.values() for outlet in route.outlets]
+
+    def renewed(self, fresh: Mapping[str, ProcessorOp]) -> Chain:
+        """The same chain with other operators in the place of those of these steps."""
+
+        def newest(operator: ProcessorOp) -> ProcessorOp:
+            return fresh.get(operator.step, operator)
+
+        routes = {
+            key: replace(route, next=None if route.next is None else newest(route.next))
+            for key, route in self.routes.items()
+        }
+        return Chain([newest(operator) for operator in self.operators], routes)
 
     def push(self, step: str, output: str, batch: Batch, work: Work) -> None:
         """Rows that a step gave, through the rest of the chain. An output that nobody reads ends here."""

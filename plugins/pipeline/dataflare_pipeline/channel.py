@@ -24,6 +24,8 @@ class Barrier:
 
     epoch: int
     last: bool = False
+    turn: Callable[[Any, bytes | None], None] | None = None
+    """What every lane does once the barrier has passed it, with its snapshot: it changes over to another version."""
 
 
 @dataclass(frozen=True)

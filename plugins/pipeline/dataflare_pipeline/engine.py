@@ -29,6 +29,12 @@ class Pipeline(Engine):
         help="Within it a reloaded plugin's first epoch has to be committed; else the old version goes on.",
     )
 
+    patience: Duration = field(
+        default=5.0,
+        help="A call of a reloaded plugin may take as long, and as long as twenty of its longest calls until then; "
+        "else the old version goes on.",
+    )
+
     def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
         """A runner for this part; the flow's store is configured, not opened."""
         # Lanes are the parallelism: a thread pool in each library below them would only get in their way.
@@ -41,4 +47,4 @@ class Pipeline(Engine):
         from dataflare_pipeline.session import Session
 
         store = host.store(part.plan.state, Path(part.plan.base) if part.plan.base else None)
-        return FlowRunner(Session(part, host, store, budget, self.lease, self.probation))
+        return FlowRunner(Session(part, host, store, budget, self.lease, self.probation, self.patience))

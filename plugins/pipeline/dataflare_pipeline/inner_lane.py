@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from dataflare import crash
@@ -128,6 +129,12 @@ class ProcessorLane(InnerLane):
         """The processors in this lane. From any thread."""
         return [self.head, *self.chain.operators]
 
+    def turn(self, fresh: Mapping[str, ProcessorOp]) -> None:
+        super().turn(fresh)
+        if (head := fresh.get(self.step)) is not None:
+            self.head = head
+            self.owns(head.driver)
+
     def patience(self) -> float | None:
         timers = self.head.timers
         due = timers.next_processing() if timers else None
@@ -169,6 +176,8 @@ class ProcessorLane(InnerLane):
         if snapshot is not None:
             report.snapshots[self.step] = (self.number, snapshot)
         crash.point("snapshot")
+        if barrier.turn is not None:
+            barrier.turn(self, snapshot)
         self.enter(barrier.epoch + 1)
         for outlet in self.chain.outlets:
             outlet.mark(barrier)

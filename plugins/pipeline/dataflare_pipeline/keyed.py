@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -28,7 +28,7 @@ Json = Any
 Value = tuple[Json, float | None]
 
 
-def _json(value: Json) -> bytes:
+def json_of(value: Json) -> bytes:
     """Canonical JSON; the short way for what dedupe and counters keep, of which an epoch may change a million."""
     if value is True:
         return b"true"
@@ -58,6 +58,12 @@ class KeyedState:
         self._dirty: dict[str, set[bytes]] = {}
         self._mortal: set[str] = set()
         """States with keys that expire: the others need no look at every key."""
+        self._before: dict[str, dict[bytes, Value | None]] | None = None
+        """Since ``note``: what was there before a key's first change; None: it was not there."""
+        self._touched: dict[str, set[bytes]] | None = None
+        """Since ``watch``: the keys that changed."""
+        self._made: list[StateChange] = []
+        """Changes in their final form that the next epoch takes, where the key has not changed again."""
 
     def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]], *, changed: bool = False) -> None:
         """Take over what the store holds; ``changed``: in a new form, which the next epoch keeps."""
@@ -91,11 +97,14 @@ class KeyedState:
         for name, pending in self._pending.items():
             held = self._values.setdefault(name, {})
             self._dirty.setdefault(name, set()).update(pending)
+            self._note(name, held, pending)
             for key, value in pending.items():
                 if value is None:
                     held.pop(key, None)
                 else:
                     held[key] = value
+            if self._touched is not None:  # after the change: whoever takes a key from here finds its new value
+                self._touched.setdefault(name, set()).update(pending)
         self._pending.clear()
 
     def discard(self) -> None:
@@ -108,19 +117,24 @@ class KeyedState:
         for name in self._mortal:
             held = self._values.get(name, {})
             gone = [key for key, (_, expires) in held.items() if expires is not None and expires <= now]
+            self._note(name, held, gone)
             for key in gone:
                 del held[key]
             self._dirty.setdefault(name, set()).update(gone)
+            if self._touched is not None:
+                self._touched.setdefault(name, set()).update(gone)
 
     def changes(self) -> list[StateChange]:
         """What changed since the last call of this method."""
         self.expire()
-        made = []
+        unchanged: frozenset[bytes] | set[bytes] = frozenset()
+        made = [change for change in self._made if change.key not in self._dirty.get(change.name, unchanged)]
+        self._made = []
         for name, dirty in self._dirty.items():
             held = self._values.get(name, {})
             for key in dirty:
                 value, expires = held.get(key, (None, None))
-                data = None if key not in held else _json(value)
+                data = None if key not in held else json_of(value)
                 made.append(StateChange(self.step, name, group_of(key), key, data, expires))
         self._dirty.clear()
         return made
@@ -133,7 +147,85 @@ class KeyedState:
 
     def names(self) -> list[str]:
         """The states that hold something."""
-        return [name for name, held in self._values.items() if held]
+        return [name for name, held in list(self._values.items()) if held]
+
+    # --- from one version of a component to the next -------------------------------------------------
+
+    def note(self) -> None:
+        """From now on keep what was there before, so that ``undo`` brings it back. Right behind ``changes``."""
+        self._before = {}
+
+    @property
+    def noted(self) -> bool:
+        """Is there something that ``undo`` goes back to?"""
+        return self._before is not None
+
+    @property
+    def clean(self) -> bool:
+        """Has nothing changed since ``changes``?"""
+        return not self._pending and not any(self._dirty.values())
+
+    def undo(self) -> None:
+        """Everything as it was at ``note``."""
+        for name, kept in (self._before or {}).items():
+            held = self._values.setdefault(name, {})
+            for key, value in kept.items():
+                if value is None:
+                    held.pop(key, None)
+                else:
+                    held[key] = value
+        self.stay()
+        self._pending.clear()
+        self._dirty.clear()
+
+    def stay(self) -> None:
+        """What came since ``note`` stays: nothing is kept aside any more."""
+        self._before = None
+
+    def take(self, other: KeyedState, names: Iterable[str] | None = None) -> None:
+        """Go on with the keys of another one (in ``names``), which gives them away: nothing is copied."""
+        wanted = None if names is None else {*names, TIMERS, KEY_SCHEMA}
+        self._values = {
+            name: held for name, held in other._values.items() if wanted is None or name.partition("/")[0] in wanted
+        }
+        self._mortal = set(other._mortal)
+
+    def adopt(self, name: str, values: dict[bytes, Value], made: list[StateChange]) -> None:
+        """Go on with these values; the next epoch keeps them, as ``made`` where they do not change again."""
+        self._values[name] = values
+        self._made += made
+        if any(expires is not None for _, expires in values.values()):
+            self._mortal.add(name)
+
+    def watch(self) -> None:
+        """From now on tell by ``touched`` which keys changed."""
+        self._touched = {}
+
+    def unwatch(self) -> None:
+        """Nobody asks ``touched`` any more."""
+        self._touched = None
+
+    def keys(self, name: str) -> list[bytes]:
+        """The keys of a state. From any thread."""
+        return list(self._values.get(name, ()))
+
+    def touched(self, name: str) -> list[bytes]:
+        """The keys that changed since this was last asked, with their changes made. From any thread."""
+        found, taken = (self._touched or {}).get(name), []
+        while found:
+            taken.append(found.pop())
+        return taken
+
+    def value(self, name: str, key: bytes) -> Value | None:
+        """A value and when it expires. From any thread."""
+        return self._values.get(name, {}).get(key)
+
+    def _note(self, name: str, held: Mapping[bytes, Value], keys: Iterable[bytes]) -> None:
+        if self._before is not None:
+            kept = self._before.setdefault(name, {})
+            for key in keys:
+                if key not in kept:
+                    kept[key] = held.get(key)
 
 
 class KeyedTimers:
@@ -150,6 +242,10 @@ class KeyedTimers:
         for key, timers in self._state.items(TIMERS).items():
             for word, at in timers.items():
                 heapq.heappush(self._due[word == "event"], (at, key))
+
+    def take(self, other: KeyedTimers) -> None:
+        """Go on with another one's queue, which gives it away."""
+        self._due = other._due
 
     def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
         """Set (or move) the timers of these keys."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,6 +67,7 @@ class Lane(threading.Thread):
         self.live: dict[str, Counts] = {}
         """Counts since the attempt began, by step: for people, changed as rows are delivered."""
         self.state = "starting"
+        self.delivered = 0
         self.busy = False
         """Of a source: rows are on their way through its chain."""
         self._mail = mail
@@ -83,6 +84,22 @@ class Lane(threading.Thread):
     def owns(self, driver: Driver) -> None:
         """Close this driver when the lane ends."""
         self._drivers.append(driver)
+
+    def turn(self, fresh: Mapping[str, ProcessorOp]) -> None:
+        """Go on with other operators for these steps; the ones until now stay open until the lane parts with them.
+
+        A batch that is on its way through the chain stays with them.
+        """
+        for operator in self.chain.operators:
+            if operator.step in fresh:
+                self.owns(operator.driver)
+        self.chain = self.chain.renewed(fresh)
+
+    def part_with(self, drivers: Iterable[Driver]) -> None:
+        """Close drivers that are not used any more. In the lane's thread."""
+        for driver in drivers:
+            self._drivers.remove(driver)
+            driver.close()
 
     def abandon(self) -> None:
         """Let the component's call that runs now fail, where that can be done. From any thread."""
@@ -108,7 +125,7 @@ class Lane(threading.Thread):
             self._wait_for_close()
         finally:
             self.leave()
-            for driver in reversed(self._drivers):
+            for driver in reversed([*self._drivers, *(operator.driver for operator in self.chain.operators)]):
                 driver.close()
 
     def loop(self) -> None:
@@ -139,6 +156,7 @@ class Lane(threading.Thread):
             for port, parcel in parts:
                 port.put(parcel)
             self._count(work)
+            self.delivered += 1
             if also is not None:
                 also()
 

@@ -40,6 +40,13 @@ def positions(driver: SourceDriver, step: str, states: list[SplitState], held: i
     return [replace(state, position=migrated(state.position), start=migrated(state.start)) for state in states]
 
 
+def splits_of(driver: SourceDriver, plan: Plan, checkpoint: Checkpoint) -> list[SplitState]:
+    """The splits of a source as a checkpoint has them, with positions as its component reads them now."""
+    step, now = driver.ctx.step, version_of(plan, driver.ctx.step)
+    held = checkpoint.position_versions.get(step, now)
+    return positions(driver, step, checkpoint.splits.get(step, []), held, now)
+
+
 def values(driver: ProcessorDriver, step: str, name: str, rows: Iterator[Row], held: int, now: int) -> Iterator[Row]:
     """Keyed state in version ``now``. Raises StateError ``state.version``, ``state.migration``."""
     what = f"the state `{name}` of `{step}`"

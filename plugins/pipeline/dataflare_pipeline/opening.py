@@ -13,6 +13,7 @@ from dataflare.split import Json, Resume
 from dataflare.state import declared_states
 from dataflare_pipeline import migrate
 from dataflare_pipeline.build import Builder
+from dataflare_pipeline.carried import Carried
 from dataflare_pipeline.chains import ChainPlan
 from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.inner_lane import InnerLane, ProcessorLane
@@ -31,11 +32,15 @@ from dataflare_pipeline.waiting import Mailbox
 class Opening:
     """Opens the lanes of one attempt. ``made``: what steps made that the checkpoint does not know yet."""
 
-    def __init__(self, session: Session, builder: Builder, mailbox: Mailbox) -> None:
+    def __init__(
+        self, session: Session, builder: Builder, mailbox: Mailbox, carried: Carried | None, on_trial: bool
+    ) -> None:
         self.made: dict[str, Json] = {}
         self._session = session
         self._builder = builder
         self._mailbox = mailbox
+        self._carried = carried
+        self._on_trial = on_trial
         self._checkpoint = builder.checkpoint
 
     def lanes(self, replaying: Wanted | None) -> None:
@@ -138,6 +143,8 @@ class Opening:
             operator.driver.open(self._resume(operator.step))
         if operator.state is not None and self._checkpoint.epoch:
             self._load_state(operator)
+        if operator.state is not None and self._on_trial:
+            operator.state.note()
         self._restore(operator.driver, operator.step, operator.context.lane)
 
     def _sink(self, lane: SinkLane) -> None:
@@ -155,6 +162,10 @@ class Opening:
         held, now = self._checkpoint.state_versions.get(step), version_of(plan, step)
         older = held is not None and held < now
         store, region = self._session.store, self._builder.region.name
+        carried = self._carried.state(self._checkpoint, step, lane) if self._carried else None
+        if carried is not None and not older:
+            state.take(carried, declared_states(type(operator.driver.component)))
+            return
         declared = [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]
         kept = [name for owner, name in store.states(plan.name, region) if owner == step]
         for name in (name for name in kept if name.partition("/")[0] in declared):

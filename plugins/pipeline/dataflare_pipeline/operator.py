@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -72,6 +73,14 @@ class ProcessorOp:
         self.timers: KeyedTimers | None = None
         self.recent: deque[tuple[Batch, str]] = deque(maxlen=RECENT if driver.component.remote else 0)
         """What a new version of the component would be tried on; only where there can be one."""
+        self.calls = 0
+        """Those that gave something, and did not fail."""
+        self.working = False
+        """It has rows that it is not done with."""
+        self.longest = 0.0
+        """Seconds of its longest call."""
+        self.since: float | None = None
+        """When the call that runs now began (monotonic seconds)."""
         self._budget = budget
 
     def plan(self, inputs: dict[str, Schema]) -> dict[str, Schema]:
@@ -98,7 +107,9 @@ class ProcessorOp:
             outputs.extend(processed.outputs)
             rejected.extend(processed.rejected)
 
+        self.working = True
         rejected += self.guard.rows(fitted, lambda part: self._call(part, input), take, self._forget)
+        self.working = False
         if rejected:
             work.proved(self.name).rejected += len(self.refusal.rows(work, fitted, rejected, input))
         crash.point("processed")
@@ -128,11 +139,20 @@ class ProcessorOp:
 
     def _call(self, part: Batch, input: str) -> Processed:
         self._budget.gate()
-        return self.driver.process(part, input)
+        return self._timed(lambda: self.driver.process(part, input))
+
+    def _timed(self, call: Callable[[], Processed]) -> Processed:
+        self.since = began = time.monotonic()
+        try:
+            processed = call()
+            self.calls += 1
+            return processed
+        finally:
+            self.longest, self.since = max(self.longest, time.monotonic() - began), None
 
     def _flush(self, call: Callable[[], Processed], work: Work, keys: Batch | None = None) -> Outputs:
         self.context.clock = FixedClock()
-        processed: Processed = self.guard.once(call, self._forget)
+        processed: Processed = self.guard.once(lambda: self._timed(call), self._forget)
         self._keep()
         if keys is not None and processed.rejected:
             work.proved(self.name).rejected += len(self.refusal.rows(work, keys, processed.rejected, ""))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 
 from dataflare.checkpoint import Checkpoint
 from dataflare.errors import Fenced, StateError
 from dataflare_host.layout import Region
 from dataflare_pipeline.asked import Requests, Swap
 from dataflare_pipeline.attempt import Attempt
+from dataflare_pipeline.carried import Carried
 from dataflare_pipeline.epoch import check_fits, first_checkpoint
+from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.lease import Lease
 from dataflare_pipeline.operator import ProcessorOp
@@ -47,6 +50,10 @@ class RegionRun:
         """``--from-start``: forget what the flow did; a new incarnation begins."""
         self.trial: Trial | None = None
         """A new generation of components that has not proved itself yet."""
+        self.reading = threading.Event()
+        """An attempt has opened everything, and reads."""
+        self.carried: Carried | None = None
+        """The keyed state that the attempt before has left in memory."""
         self._shown: tuple[dict[str, Counts], Attempt | None] = ({}, None)
         self._failed = False
 
@@ -57,6 +64,9 @@ class RegionRun:
             self.lease.renew()
         self._failed = True
         attempt = self.current = Attempt(self, self._load())
+        trial: Trial | None = None
+        replayed = 0
+        self.carried = None
         self._shown = self._committed(), attempt
         try:
             ending = attempt.run()
@@ -68,12 +78,18 @@ class RegionRun:
                 # It may have failed because the newer owner cleans up after it: no step is to blame.
                 attempt.leave_target()
                 raise self.lease.fenced() from error
-            if self.trial is None or self.session.aborting.is_set():
+            if self.trial is None or self.session.aborting.is_set() or self.trial.swap.ballot.sealed:
                 raise
-            ending = self._roll_back(error)
+            trial, ending = self.trial, "again"
+            replayed = self._roll_back(trial, error)
         finally:
+            self.reading.clear()
             self.left_behind = attempt.shut()
             self._shown = self._committed(), None
+        if ending == "again" and not self.left_behind:
+            self.carried = attempt.carried(trial)
+        if trial is not None:
+            trial.taken_back(replayed)
         if ending == "again" and self.left_behind:
             raise StateError.of(
                 "run.left_behind",
@@ -83,10 +99,11 @@ class RegionRun:
         self._failed = False
         return ending
 
-    def try_out(self, swap: Swap, began: float) -> None:
-        """The next attempt runs with other components, on trial."""
-        self.trial = Trial(swap, self.session, self._committed(), began)
+    def try_out(self, swap: Swap, began: float, exchange: Exchange | None = None) -> Trial:
+        """Other components run from here on, on trial: in these lanes by the exchange, or in the next attempt's."""
+        self.trial = Trial(swap, self.session, self._committed(), began, exchange)
         self.session = swap.session
+        return self.trial
 
     def keep(self) -> None:
         """An epoch was committed: what was on trial stays."""
@@ -94,17 +111,17 @@ class RegionRun:
         if trial is not None:
             trial.keep()
 
-    def _roll_back(self, error: BaseException) -> str:
-        trial, self.trial = self.trial, None
-        assert trial is not None
+    def _roll_back(self, trial: Trial, error: BaseException) -> int:
+        """Go back to the generation before; how many rows were delivered that are read again."""
+        self.trial = None
         log.warning("`%s` is taken back: %s", trial.swap.plugin, error)
         lost = {
             name: counts for name, counts in self.counts().items() if self.session.plan.steps[name].kind == "source"
         }
         held = self._committed()
         self.session = trial.before
-        trial.roll_back(error, sum(each.rows_out - held.get(name, Counts()).rows_out for name, each in lost.items()))
-        return "again"
+        trial.roll_back(error)
+        return sum(each.rows_out - held.get(name, Counts()).rows_out for name, each in lost.items())
 
     def operators(self, step: str) -> list[ProcessorOp]:
         """The operators of a step in the lanes of the last attempt. From any thread."""

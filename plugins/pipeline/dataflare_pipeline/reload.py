@@ -21,21 +21,29 @@ from dataflare.schema import Schema
 from dataflare.split import Resume
 from dataflare_host.plan import Plan, StepPlan
 from dataflare_pipeline import migrate
-from dataflare_pipeline.epoch import check_fits, version_of
-from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, KeyedTimers
+from dataflare_pipeline.epoch import check_fits
+from dataflare_pipeline.exchange import Exchange, Turn
+from dataflare_pipeline.handing import Borrowed
+from dataflare_pipeline.keyed import KeyedTimers
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import Checkpoint
-    from dataflare_pipeline.operator import ProcessorOp
     from dataflare_pipeline.region import RegionRun
     from dataflare_pipeline.session import Session
 
 STOP = "stop the flow and run it again: `dataflare flow stop`, `dataflare run`; nothing is lost"
+RECOVERED_WITHIN = 20.0
+"""Seconds that a reload waits for a region that begins anew just now."""
 _WRITES = "writes"
 
 
-def prepared(session: Session, regions: dict[str, RegionRun], plugin: str, version: str | None) -> Session:
-    """The session that goes on with the plugin as its set says now. Raises DataflareError: why that cannot be."""
+def prepared(
+    session: Session, regions: dict[str, RegionRun], plugin: str, version: str | None
+) -> tuple[Session, dict[str, Exchange | None]]:
+    """The session that goes on with the plugin as its set says now, and what takes over in each region that has it.
+
+    Raises DataflareError: why that cannot be; then everything is as it was.
+    """
     host = session.host
     host.enter(session.base)
     steps = [step for step in session.plan.steps.values() if step.plugin == plugin]
@@ -43,13 +51,18 @@ def prepared(session: Session, regions: dict[str, RegionRun], plugin: str, versi
         raise ConfigError.of("reload.not_used", f"no step of `{session.plan.name}` is of the plugin `{plugin}`")
     _check_version(session, plugin, steps[0].name, version)
     new = _planned(session, plugin)
-    affected = [run for run in regions.values() if any(step.name in run.region.steps for step in steps)]
-    if len(affected) > 1:
-        message = f"the steps of `{plugin}` run in {len(affected)} regions, which cannot change over as one"
-        raise StateError.of("reload.regions", message, fix=STOP)
-    for run in affected:
-        _try(new, run, steps)
-    return new
+    made: dict[str, Exchange | None] = {}
+    try:
+        for name, run in regions.items():
+            own = frozenset(step.name for step in steps if step.name in run.region.steps)
+            if own:
+                made[name] = _beside(new, run, own)
+    except BaseException:
+        for exchange in made.values():
+            if exchange is not None:
+                exchange.drop()
+        raise
+    return new, made
 
 
 def _check_version(session: Session, plugin: str, step: str, version: str | None) -> None:
@@ -110,54 +123,56 @@ def _check_schemas(old: Plan, new: Plan) -> None:
             raise StateError.of("reload.schema", message, cause=error.problems[0].message, fix=STOP) from error
 
 
-def _try(new: Session, run: RegionRun, steps: list[StepPlan]) -> None:
-    """Take the state over on a copy, and run the processors on a copy of recent batches."""
+def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | None:
+    """Make the new version ready beside the running one, and try its processors on a copy of recent batches.
+
+    None: the region has to begin anew with it.
+    """
     held = new.store.load(new.plan.name, run.region.name)
-    if held is None:
-        return
+    if held is None or not run.reading.wait(RECOVERED_WITHIN) or run.current is None:
+        return None
     check_fits(held, new.plan, run.region)
     lanes = run.lanes()
-    for step in (new.plan.steps[step.name] for step in steps if step.name in run.region.steps):
-        number = sum(lane.step == step.name for lane in lanes) or 1
-        if step.kind == "source":
-            _positions(new, step, held)
-        if step.kind == "processor":
-            for operator in run.operators(step.name)[:1]:
-                _shadow(new, run, step, operator, held)
-        warm(type(new.component(step.name)), number)
+    exchange = Exchange(run.current, new, steps)
+    try:
+        exchange.prepare()
+        for step in (new.plan.steps[name] for name in sorted(steps)):
+            if step.kind == "source":
+                _positions(new, step, held)
+            for turn in exchange.turns(step.name)[:1]:
+                _shadow(new, turn, held)
+            warm(type(new.component(step.name)), sum(lane.step == step.name for lane in lanes))
+        if exchange.fits:
+            return exchange
+    except BaseException:
+        exchange.drop()
+        raise
+    exchange.drop()
+    return None
 
 
 def _positions(new: Session, step: StepPlan, held: Checkpoint) -> None:
-    version, now = held.position_versions.get(step.name, 1), version_of(new.plan, step.name)
-    if version < now:
-        driver = driver_for(new.component(step.name), _context(new, step))
-        assert isinstance(driver, SourceDriver)
-        migrate.positions(driver, step.name, held.splits.get(step.name, []), version, now)
+    driver = driver_for(new.component(step.name), _context(new, step))
+    assert isinstance(driver, SourceDriver)
+    migrate.splits_of(driver, new.plan, held)
 
 
-def _shadow(new: Session, run: RegionRun, step: StepPlan, operator: ProcessorOp, held: Checkpoint) -> None:
-    ctx = _context(new, step)
-    if step.by_key:
-        state = KeyedState(step.name, ctx.clock_now)
+def _shadow(new: Session, turn: Turn, held: Checkpoint) -> None:
+    """Run the new version on recent batches, over the state as it is; what it gives and writes is thrown away."""
+    step, ctx = new.plan.steps[turn.new.step], _context(new, new.plan.steps[turn.new.step])
+    if turn.old.state is not None:
+        state = Borrowed(turn.old.state, turn.handing)
         ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
     driver = driver_for(new.component(step.name), ctx)
     assert isinstance(driver, ProcessorDriver)
-    version, now = held.state_versions.get(step.name, 1), version_of(new.plan, step.name)
     try:
-        if operator.aligned.schemas:
-            driver.plan(dict(operator.aligned.schemas))
+        if turn.old.aligned.schemas:
+            driver.plan(dict(turn.old.aligned.schemas))
         driver.open(Resume(held.epoch, incarnation=held.incarnation))
-        if step.by_key:
-            for owner, name in new.store.states(new.plan.name, run.region.name):
-                if owner == step.name:
-                    rows = new.store.state(new.plan.name, run.region.name, step.name, name)
-                    if version < now and name not in (TIMERS, KEY_SCHEMA):
-                        rows = migrate.values(driver, step.name, name.partition("/")[0], rows, version, now)
-                    state.load(name, rows)
         for data in snapshots(held, step.name)[:1]:
-            driver.restore(data, version)
+            driver.restore(data, held.state_versions.get(step.name, 1))
         if step.abilities.get("effects") != _WRITES:
-            for batch, input in list(operator.recent):
+            for batch, input in list(turn.old.recent):
                 ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
                 driver.process(batch.as_input(), input)
     finally:

@@ -16,6 +16,8 @@ from dataflare_host.host import Event
 from dataflare_host.kinds import Outcome
 from dataflare_host.layout import Region
 from dataflare_pipeline.asked import Answer, Edit, Replay, Swap, Sync
+from dataflare_pipeline.ballot import Ballot
+from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.former import refuse_former
 from dataflare_pipeline.lease import Cancelled, Lease
 from dataflare_pipeline.policy import Policy, StepFailed
@@ -245,16 +247,46 @@ class FlowRunner:
         if not self._swapping.acquire(blocking=False):
             raise StateError.of("reload.busy", f"another reload of `{self.session.plan.name}` is under way")
         try:
-            new = prepared(self.session, self.regions, plugin, version)
-            (run,) = (run for run in self.regions.values() if _has(run, new, plugin))
-            future = run.requests.put(Swap(new, plugin))
-            run.wake()
-            told = self._answer(future)
+            new, exchanges = prepared(self.session, self.regions, plugin, version)
+            told = self._tried(new, plugin, exchanges)
             if told["outcome"] == "kept":
                 self.session = new
             return told
         finally:
             self._swapping.release()
+
+    def _tried(self, new: Session, plugin: str, exchanges: dict[str, Exchange | None]) -> Answer:
+        """What came of a new version, in all regions that have it: one outcome, the longest pause."""
+        ballot = Ballot(plugin, len(exchanges))
+        asked = {name: Swap(new, plugin, ballot, exchange) for name, exchange in exchanges.items()}
+        try:
+            for name, swap in asked.items():
+                self.regions[name].requests.put(swap)
+                self.regions[name].wake()
+            answers = self._answers(asked)
+        except BaseException as error:
+            ballot.no(str(error))
+            raise
+        finally:
+            for exchange in exchanges.values():
+                if exchange is not None:
+                    exchange.drop()
+        if not answers:
+            raise StateError.of("run.not_running", f"the flow `{new.plan.name}` is not running any more")
+        first = next((answer for answer in answers if answer["outcome"] != "kept"), answers[0])
+        worst = max(answer["pause_ms"] for answer in answers)
+        return {**first, "pause_ms": worst, "replayed": sum(answer["replayed"] for answer in answers)}
+
+    def _answers(self, asked: dict[str, Swap]) -> list[Answer]:
+        """What the regions answer that have not ended meanwhile."""
+        answers = []
+        for swap in asked.values():
+            try:
+                answers.append(self._answer(swap.future))
+            except StateError as error:
+                if error.code != "run.not_running":
+                    raise
+        return answers
 
     def _answer(self, future: Future[Answer]) -> Answer:
         """What a region answers. Raises StateError where that takes too long."""
@@ -293,10 +325,6 @@ class FlowRunner:
         )
         self.session.host.emit(Event(f"flow.{status}", self.session.plan.name, {"epoch": outcome.epoch, **rows}))
         return outcome
-
-
-def _has(run: RegionRun, session: Session, plugin: str) -> bool:
-    return any(session.plan.steps[step].plugin == plugin for step in run.region.steps)
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -41,6 +41,8 @@ class Session:
     pace: Pace = field(default_factory=Pace)
     probation: float = 30.0
     """Seconds in which a reloaded plugin's first epoch has to be committed."""
+    patience: float = 5.0
+    """Seconds that a call of a reloaded plugin may take at least."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Finish the epoch in flight, one more barrier, exit."""
     final: threading.Event = field(default_factory=threading.Event)

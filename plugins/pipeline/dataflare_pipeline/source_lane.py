@@ -91,6 +91,8 @@ class SourceLane(Lane):
                 if (mark := self.book.watermark_of(split)) is not None:
                     report.watermarks[f"{self.step}/{split}"] = mark
             self.dirty = False
+            if barrier.turn is not None:
+                barrier.turn(self, None)
         for operator in self.chain.operators:
             operator.context.epoch = barrier.epoch + 1
         return report

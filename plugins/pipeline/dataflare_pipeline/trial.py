@@ -11,11 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dataflare.errors import StateError, problem_of
+from dataflare.errors import Problem, StateError, problem_of
 from dataflare_pipeline.asked import Swap
+from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.work import Counts
 
 if TYPE_CHECKING:
+    from dataflare_pipeline.exchange import Exchange
     from dataflare_pipeline.lane import Lane, Report
     from dataflare_pipeline.session import Session
 
@@ -36,10 +38,14 @@ class Trial:
     usual: dict[str, Counts]
     began: float
     """When sources were held (monotonic seconds)."""
+    exchange: Exchange | None = None
+    """Where the lanes stayed and only their operators changed."""
     pause: float | None = None
+    voted: bool = False
     until: float = 0.0
 
     def __post_init__(self) -> None:
+        self._problem: Problem | None = None
         self.until = time.monotonic() + self.before.probation
 
     def running(self) -> None:
@@ -52,6 +58,10 @@ class Trial:
 
         A source whose rows are on their way through it has some: a barrier would pass a call that hangs there.
         """
+        waited = time.monotonic() - self.began - (self.pause or 0.0)
+        late = self.pause is not None and waited > PATIENCE * self.before.probation
+        if self.exchange is not None:
+            return self.exchange.tried() or (late and not self.exchange.busy())
         own = {name for name, step in self.swap.session.plan.steps.items() if step.plugin == self.swap.plugin}
         for lane in lanes:
             counts = [found for step, found in list(lane.live.items()) if step in own]
@@ -59,11 +69,26 @@ class Trial:
                 return True
             if lane.busy and own & {lane.step, *(operator.step for operator in lane.operators())}:
                 return False
-        waited = time.monotonic() - self.began - (self.pause or 0.0)
-        return self.pause is not None and waited > PATIENCE * self.before.probation
+        return late
+
+    def vote(self) -> None:
+        """This region could commit now."""
+        if not self.voted:
+            self.voted = True
+            self.swap.ballot.yes()
+
+    def changed(self) -> set[str]:
+        """The steps of which the form of the state is another one now."""
+        old, new = self.before.plan, self.swap.session.plan
+        return {step for step in new.steps if version_of(old, step) != version_of(new, step)}
 
     def check(self) -> None:
-        """Raise StateError ``reload.timeout`` where the epoch does not come."""
+        """Raise StateError ``reload.timeout``, ``reload.stuck`` or ``reload.elsewhere`` where no epoch will come."""
+        if self.swap.ballot.sealed:
+            return
+        self.swap.ballot.check()
+        if self.exchange is not None and (step := self.exchange.stuck(self.before.patience)) is not None:
+            raise StateError.of("reload.stuck", f"a call of `{step}` takes far longer than it ever did before")
         if time.monotonic() > self.until:
             raise StateError.of("reload.timeout", f"no epoch with the new `{self.swap.plugin}` was committed in time")
 
@@ -97,18 +122,28 @@ class Trial:
     def keep(self) -> None:
         """An epoch holds what the new generation did: it stays."""
         old, new = self.before, self.swap.session
+        if self.exchange is not None:
+            self.exchange.keep()
         if old.generation is not None and old.generation != new.generation:
             new.host.retire(old.generation)
         self._tell("kept", None, 0)
 
-    def roll_back(self, error: BaseException, replayed: int) -> None:
-        """The old generation goes on; ``replayed`` rows are read once more."""
+    def roll_back(self, error: BaseException) -> None:
+        """The old generation goes on, once the lanes of the attempt have ended."""
         from dataflare.hosting import release
 
+        self.swap.ballot.no(str(error))
+        if self.exchange is not None:
+            self.exchange.abandon()
         plan = self.swap.session.plan
         steps = [step.name for step in plan.steps.values() if step.plugin == self.swap.plugin]
         release(type(self.swap.session.component(step)) for step in steps)
-        self._tell("rolled_back", problem_of(error, "reload.failed").as_json(), replayed)
+        self._problem = problem_of(error, "reload.failed")
+
+    def taken_back(self, replayed: int) -> None:
+        """The lanes have ended; ``replayed`` rows are read once more."""
+        assert self._problem is not None
+        self._tell("rolled_back", self._problem.as_json(), replayed)
 
     def _tell(self, outcome: str, problem: object, replayed: int) -> None:
         pause = self.pause if self.pause is not None else time.monotonic() - self.began

@@ -33,7 +33,7 @@ class Mailbox:
         self.mail: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._session = session
         self._lease = lease
-        self._trial = trial
+        self.trial = trial
         self._until: float | None = None
 
     def wake(self) -> None:
@@ -82,8 +82,8 @@ class Mailbox:
             raise self._lease.fenced()
         if self._session.aborting.is_set():
             raise Aborted
-        if self._trial is not None and not self._trial.swap.future.done():
-            self._trial.check()
+        if self.trial is not None and not self.trial.swap.future.done():
+            self.trial.check()
         if self._until is None and self._session.stopping.is_set():
             self._until = time.monotonic() + float(self._session.option("drain_timeout", 30.0))
         if self._until is not None and time.monotonic() > self._until:
