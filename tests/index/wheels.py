@@ -16,20 +16,29 @@ summary = "For tests."
 [api]
 requires = ">=1.0,<2"
 [runtime]
-kind = "wasm"
+kind = "{runtime}"
 entry = "plugin.wasm"
 """
 
 
-def wheel(folder: Path, id: str, version: str = "1.0.0", content: bytes = b"\0asm", tag: str = "py3-none-any") -> Path:
+def wheel(
+    folder: Path,
+    id: str,
+    version: str = "1.0.0",
+    content: bytes = b"\0asm",
+    tag: str = "py3-none-any",
+    runtime: str = "wasm",
+    needs: str = "",
+) -> Path:
     """A wheel of a plugin."""
     package = f"dataflare_{id.replace('-', '_')}"
     info = f"{package}-{version}.dist-info"
+    asked = f"Requires-Dist: {needs}\n" if needs else ""
     files = {
-        f"{package}/dataflare.toml": MANIFEST.format(id=id, version=version).encode(),
+        f"{package}/dataflare.toml": MANIFEST.format(id=id, version=version, runtime=runtime).encode(),
         f"{package}/plugin.wasm": content,
         f"{info}/METADATA": (
-            f"Metadata-Version: 2.1\nName: dataflare-{id}\nVersion: {version}\nRequires-Python: >=3.9\n".encode()
+            f"Metadata-Version: 2.1\nName: dataflare-{id}\nVersion: {version}\nRequires-Python: >=3.9\n{asked}".encode()
         ),
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[dataflare.plugins]\n{id} = {package}\n".encode(),

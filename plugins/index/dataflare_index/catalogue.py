@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from packaging.version import Version
 
@@ -17,6 +17,8 @@ from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel
 
 Json = Any
+DATA = ("wasm", "js", "extism")
+"""Runtimes whose wheels hold data only."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,17 @@ class Listed:
 
     name: str
     releases: dict[str, dict[str, Json]] = field(default_factory=dict)
+    folder: ClassVar[str] = "catalogue"
+
+    @property
+    def distribution(self) -> str:
+        """What `pip` knows it by."""
+        return f"dataflare-{self.name}"
+
+    @property
+    def files_at(self) -> str:
+        """Where its wheels are, below the index."""
+        return f"files/{self.name}"
 
     @classmethod
     def read(cls, index: Path, name: str) -> Listed:
@@ -75,6 +88,9 @@ class Listed:
         release = self.releases.setdefault(
             wheel.version, {"manifest_sha256": digest, "files": {}, "yanked": None, **_told(manifest)}
         )
+        if release["runtime"] in DATA and wheel.needs:
+            message = f"`{wheel.path.name}` holds no Python, and asks for {', '.join(wheel.needs)}"
+            raise ConfigError.of("index.needs", message, fix="leave out Requires-Dist: plugins go into [dependencies]")
         known = release["files"].get(wheel.path.name)
         if known is not None:
             if known["sha256"] == wheel.digest:

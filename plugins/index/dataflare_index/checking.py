@@ -6,14 +6,15 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dataflare.errors import ConfigError, DataflareError, Problem
-from dataflare_index import searching, simple
+from dataflare_index import others, searching, simple
 from dataflare_index.catalogue import Listed
 from dataflare_index.client import Client
-from dataflare_index.publishing import names_of
+from dataflare_index.publishing import names_of, write_roots
 from dataflare_index.signing import METADATA, put
 
 Json = Any
@@ -42,7 +43,7 @@ def verify(index: Path, root: bytes | None = None) -> list[Problem]:
             except DataflareError as error:
                 problems += [problem.at(file=str(index / path)) for problem in error.problems]
     signed = {*targets, *(f"catalogue/{name}.json" for name in names_of(index))}
-    for file in sorted((index / "files").rglob("*")):
+    for file in sorted([*(index / "files").rglob("*"), *(index / others.FOLDER).glob("*/*")]):
         path = file.relative_to(index).as_posix()
         if file.is_file() and path not in signed:
             problems.append(Problem("index.unsigned", f"nothing signs `{path}`", kind="fatal", file=str(file)))
@@ -64,28 +65,31 @@ def mirror(source: str, index: Path, root: bytes | None = None) -> dict[str, Jso
         client.file(path, target)
         copied += before is None or target.stat().st_mtime_ns != before
     _copy_metadata(client, index)
-    for name in names_of(index):
-        listed = Listed.read(index, name)
-        put(index / "simple" / simple.distribution_of(name) / "index.html", simple.project_html(listed))
-        put(index / "simple" / simple.distribution_of(name) / "index.json", simple.project_json(listed))
+    for listed in _all(index):
+        put(index / "simple" / listed.distribution / "index.html", simple.project_html(listed))
+        put(index / "simple" / listed.distribution / "index.json", simple.project_json(listed))
     if (index / searching.FILE).exists():
         raw = (index / searching.FILE).read_bytes()
         put(index / searching.digest_name(raw), raw)
-    put(index / "simple" / "index.html", simple.root_html(names_of(index)))
-    put(index / "simple" / "index.json", simple.root_json(names_of(index)))
+    write_roots(index, names_of(index))
     shutil.rmtree(index / ".mirror", ignore_errors=True)
     return {"index": str(index), "files": len(targets), "copied": copied, "snapshot": client.snapshot()}
 
 
 def _pages(index: Path) -> list[Problem]:
     problems = []
-    for name in names_of(index):
-        listed, page = Listed.read(index, name), index / "simple" / simple.distribution_of(name)
+    for listed in _all(index):
+        name, page = listed.name, index / "simple" / listed.distribution
         for file, wanted in ((page / "index.html", simple.project_html), (page / "index.json", simple.project_json)):
             if not file.exists() or file.read_bytes() != wanted(listed):
                 message = f"the page of `{name}` says something else than the catalogue"
                 problems.append(Problem("index.page", message, kind="fatal", file=str(file)))
     return problems
+
+
+def _all(index: Path) -> Iterator[Listed]:
+    yield from (Listed.read(index, name) for name in names_of(index))
+    yield from others.read_all(index)
 
 
 def _first_root(source: str) -> bytes:
@@ -104,7 +108,7 @@ def _copy_metadata(client: Client, index: Path) -> None:
     """The metadata that the copy is made by, its timestamp last: until then the copy is what it was."""
     for name in client.metadata_names():
         put(index / METADATA / name, client.raw(f"{METADATA}/{name}"))
-    for name in names_of(index):
-        content = (index / "catalogue" / f"{name}.json").read_bytes()
-        put(index / "catalogue" / f"{hashlib.sha256(content).hexdigest()}.{name}.json", content)
+    for one in _all(index):
+        content = (index / one.folder / f"{one.name}.json").read_bytes()
+        put(index / one.folder / f"{hashlib.sha256(content).hexdigest()}.{one.name}.json", content)
     put(index / "index.json", client.raw("index.json"))

@@ -30,11 +30,15 @@ class Init(Command, name="index.init"):
 class Add(Command, name="index.add"):
     """Publish wheels of plugins in an index."""
 
+    with_deps: bool = field(default=False, help="With all that they need of others, so that pip needs one index only.")
+    deps_from: Path | None = field(default=None, help="A folder of wheels to take that from; else as pip does.")
+
     def call(self, dir: Path, wheels: list[Path]) -> Json:
         """``{"added", "known", "snapshot"}``: all wheels or none. Raises ConfigError ``index.…``, ``author.wheel``."""
         from dataflare_index.publishing import add
 
-        return add(dir, wheels)
+        folders = [] if self.deps_from is None else [self.deps_from]
+        return add(dir, wheels, with_deps=self.with_deps, deps_from=folders)
 
 
 class Yank(Command, name="index.yank"):

@@ -6,16 +6,19 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
-from dataflare_index import searching, simple
+from dataflare_index import others, searching, simple
 from dataflare_index.catalogue import Listed
 from dataflare_index.keys import NEXT, folder_of, make_keys
+from dataflare_index.others import Other
 from dataflare_index.signing import METADATA, begin, publish, put, signed
 from dataflare_index.signing import refresh as sign_anew
 
@@ -33,7 +36,7 @@ def init(index: Path, name: str) -> dict[str, Json]:
     index.mkdir(parents=True, exist_ok=True)
     put(index / "index.json", (json.dumps({"format": FORMAT, "name": name}, indent=1) + "\n").encode())
     begin(index, signers)
-    _write_roots(index, [])
+    write_roots(index, [])
     return {
         "index": str(index),
         "name": name,
@@ -42,11 +45,25 @@ def init(index: Path, name: str) -> dict[str, Json]:
     }
 
 
-def add(index: Path, wheels: Iterable[Path]) -> dict[str, Json]:
+def add(
+    index: Path, wheels: Iterable[Path], *, with_deps: bool = False, deps_from: Sequence[Path] = ()
+) -> dict[str, Json]:
     """Publish wheels, all or none; ``{"added", "known", "snapshot"}``.
+
+    ``with_deps``: with all distributions that they need, from these folders or from where pip takes them.
 
     Raises ConfigError: what is wrong with a wheel, ``index.changed``, ``index.name``, ``index.manifests``.
     """
+    given = list(wheels)
+    with ExitStack() as stack:
+        needed: list[Path] = []
+        if with_deps:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dataflare-index-"))
+            needed = others.closure_of(given, deps_from, Path(folder))
+        return _add(index, [*given, *filter(others.is_plugin, needed)], list(filterfalse(others.is_plugin, needed)))
+
+
+def _add(index: Path, wheels: Iterable[Path], needed: list[Path]) -> dict[str, Json]:
     read = [read_wheel(path) for path in wheels]
     with changing(index):
         listed: dict[str, Listed] = {}
@@ -63,6 +80,16 @@ def add(index: Path, wheels: Iterable[Path]) -> dict[str, Json]:
             added.append(wheel.path.name)
             place = f"files/{name}/{wheel.path.name}"
             files += [(place, wheel.path.read_bytes()), (f"{place}.metadata", metadata)]
+        for path in needed:
+            name, _, _ = others.about(path)
+            other = listed.setdefault(f"{Other.folder}/{name}", signed_listing(index, name, Other.folder))
+            assert isinstance(other, Other)
+            found = other.take(path)
+            (known if found is None else added).append(path.name)
+            if found is not None:
+                place = f"{other.files_at}/{path.name}"
+                files += [(place, path.read_bytes()), (f"{place}.metadata", found)]
+        _check_distributions(index, listed.values())
         for place, content in files:
             put(index / place, content)
         snapshot = _changed(index, [one for one in listed.values() if one.releases], [place for place, _ in files])
@@ -108,7 +135,7 @@ def changing(index: Path) -> Iterator[None]:
 def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:
     """Write the catalogue and the pages of these plugins, and sign; the number of the snapshot."""
     pending = folder_of(index) / PENDING
-    put(pending, "\n".join(one.name for one in listed).encode())
+    put(pending, "\n".join(f"{one.folder}/{one.name}" for one in listed).encode())
     snapshot = publish(index, [*files, *write_pages(index, listed, _search_lines(index))])
     pending.unlink()
     searching.forget_old(index)
@@ -120,25 +147,26 @@ def _mend(index: Path) -> None:
     pending = folder_of(index) / PENDING
     if not pending.exists():
         return
-    listed = [signed_listing(index, name) for name in pending.read_text("utf-8").split()]
+    listed = [signed_listing(index, *path.split("/")[::-1]) for path in pending.read_text("utf-8").split()]
     for one in listed:
         if not one.releases:
-            (index / "catalogue" / f"{one.name}.json").unlink(missing_ok=True)
-            shutil.rmtree(index / "simple" / simple.distribution_of(one.name), ignore_errors=True)
+            (index / one.folder / f"{one.name}.json").unlink(missing_ok=True)
+            shutil.rmtree(index / "simple" / one.distribution, ignore_errors=True)
         held = {name for release in one.releases.values() for name in release["files"]}
-        for file in (index / "files" / one.name).glob("*"):
+        for file in (index / one.files_at).glob("*"):
             if file.name.removesuffix(".metadata") not in held:
                 file.unlink()
     write_pages(index, [one for one in listed if one.releases], _search_lines(index))
     pending.unlink()
 
 
-def signed_listing(index: Path, name: str) -> Listed:
-    """What is signed of a plugin; nothing, where nothing is."""
-    digest = signed(index, f"catalogue/{name}.json")
+def signed_listing(index: Path, name: str, folder: str = Listed.folder) -> Listed:
+    """What is signed of a plugin, or of another distribution; nothing, where nothing is."""
+    kind = Other if folder == Other.folder else Listed
+    digest = signed(index, f"{folder}/{name}.json")
     if not digest:
-        return Listed(name)
-    return Listed.told(name, json.loads((index / "catalogue" / f"{digest}.{name}.json").read_bytes()))
+        return kind(name)
+    return kind.told(name, json.loads((index / folder / f"{digest}.{name}.json").read_bytes()))
 
 
 def write_pages(index: Path, listed: list[Listed], lines: dict[str, Json]) -> list[str]:
@@ -148,17 +176,17 @@ def write_pages(index: Path, listed: list[Listed], lines: dict[str, Json]) -> li
         content = one.content()
         # Under the name of its content too: a client that reads meanwhile finds what its snapshot speaks of.
         digest = hashlib.sha256(content).hexdigest()
-        put(index / "catalogue" / f"{digest}.{one.name}.json", content)
-        put(index / "catalogue" / f"{one.name}.json", content)
-        targets.append(f"catalogue/{one.name}.json")
-        page = index / "simple" / simple.distribution_of(one.name)
+        put(index / one.folder / f"{digest}.{one.name}.json", content)
+        put(index / one.folder / f"{one.name}.json", content)
+        targets.append(f"{one.folder}/{one.name}.json")
+        page = index / "simple" / one.distribution
         put(page / "index.html", simple.project_html(one))
         put(page / "index.json", simple.project_json(one))
-    lines = {**lines, **{one.name: searching.line_of(one) for one in listed}}
+    lines = {**lines, **{one.name: searching.line_of(one) for one in listed if not isinstance(one, Other)}}
     raw = searching.content(lines)
     put(index / searching.digest_name(raw), raw)
     put(index / searching.FILE, raw)
-    _write_roots(index, sorted(lines))
+    write_roots(index, sorted(lines))
     return [*targets, searching.FILE]
 
 
@@ -170,13 +198,24 @@ def _search_lines(index: Path) -> dict[str, Json]:
         return {one.name: searching.line_of(one) for one in listed if one.releases}
 
 
-def _write_roots(index: Path, names: list[str]) -> None:
-    put(index / "simple" / "index.html", simple.root_html(names))
-    put(index / "simple" / "index.json", simple.root_json(names))
+def write_roots(index: Path, names: list[str]) -> None:
+    """Write the pages that list all distributions. ``names``: the plugins."""
+    distributions = sorted([*(Listed(name).distribution for name in names), *others.names_in(index)])
+    put(index / "simple" / "index.html", simple.root_html(distributions))
+    put(index / "simple" / "index.json", simple.root_json(distributions))
 
 
 def _metadata_of(wheel: Wheel) -> bytes:
     return next(content for name, content in wheel.files.items() if name.endswith(".dist-info/METADATA"))
+
+
+def _check_distributions(index: Path, listed: Iterable[Listed]) -> None:
+    """No distribution is a plugin and something else. Raises ConfigError ``index.name``."""
+    plugins, known = {Listed(name).distribution for name in names_of(index)}, set(others.names_in(index))
+    for one in listed:
+        if one.distribution in (plugins if isinstance(one, Other) else known):
+            message = f"`{one.distribution}` is in the index already, as something else"
+            raise ConfigError.of("index.name", message, fix="give the plugin another name")
 
 
 def _check_name(name: str, known: list[str]) -> None:

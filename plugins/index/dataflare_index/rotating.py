@@ -22,6 +22,7 @@ from dataflare.errors import ConfigError
 from dataflare_index import publishing, signing
 from dataflare_index.catalogue import Listed
 from dataflare_index.keys import NEXT, ONLINE, ROOTS, folder_of, write_key
+from dataflare_index.others import Other
 from dataflare_index.signing import METADATA, put
 
 Json = Any
@@ -122,19 +123,21 @@ def _taken_back(index: Path, distrust: int, newest: int, reason: str) -> dict[st
     """Make the index what it was before a snapshot; what was signed then, and the list of what is revoked."""
     wanted = _signed_in(index, distrust - 1)
     aside = index.with_name(f"{index.name}.revoked")
-    for folder in ("files", "catalogue"):
+    for folder in ("files", Listed.folder, Other.folder):
         for file in sorted((index / folder).rglob("*")):
             path = file.relative_to(index).as_posix()
-            copy = folder == "catalogue" and "." in file.stem
+            copy = file.parent == index / folder and "." in file.stem
             if file.is_file() and path not in wanted and not copy:
                 (aside / path).parent.mkdir(parents=True, exist_ok=True)
                 file.replace(aside / path)
     listed = []
     for path, target in wanted.items():
-        if path.startswith("catalogue/"):
-            name = path[len("catalogue/") : -len(".json")]
-            put(index / path, (index / "catalogue" / f"{target.hashes['sha256']}.{name}.json").read_bytes())
-            listed.append(Listed.read(index, name))
+        folder, _, name = path.removesuffix(".json").partition("/")
+        if folder in (Listed.folder, Other.folder) and "/" not in name:
+            kind = Other if folder == Other.folder else Listed
+            content = (index / folder / f"{target.hashes['sha256']}.{name}.json").read_bytes()
+            put(index / path, content)
+            listed.append(kind.told(name, json.loads(content)))
     revoked = [*_revoked(index), {"from": distrust, "to": newest, "reason": reason}]
     raw = (json.dumps({"snapshots": revoked}, indent=1) + "\n").encode()
     put(index / REVOKED, raw)

@@ -16,12 +16,12 @@ def project_json(listed: Listed) -> bytes:
     """The page of one plugin as JSON (PEP 691)."""
     told = {
         "meta": {"api-version": API},
-        "name": distribution_of(listed.name),
+        "name": listed.distribution,
         "versions": listed.versions(),
         "files": [
             {
                 "filename": name,
-                "url": f"../../files/{listed.name}/{name}",
+                "url": f"../../{listed.files_at}/{name}",
                 "hashes": {"sha256": file["sha256"]},
                 "size": file["size"],
                 "upload-time": file["published"],
@@ -41,7 +41,7 @@ def project_html(listed: Listed) -> bytes:
     lines = []
     for release, name, file in _files(listed):
         words = {
-            "href": f"../../files/{listed.name}/{name}#sha256={file['sha256']}",
+            "href": f"../../{listed.files_at}/{name}#sha256={file['sha256']}",
             "data-core-metadata": f"sha256={file['metadata_sha256']}",
             "data-dist-info-metadata": f"sha256={file['metadata_sha256']}",
         }
@@ -51,24 +51,18 @@ def project_html(listed: Listed) -> bytes:
             words["data-yanked"] = release["yanked"]
         shown = " ".join(f'{key}="{html.escape(value)}"' for key, value in words.items())
         lines.append(f"<a {shown}>{html.escape(name)}</a><br>")
-    return _page(f"Links for {distribution_of(listed.name)}", lines)
+    return _page(f"Links for {listed.distribution}", lines)
 
 
-def root_json(names: list[str]) -> bytes:
-    """The list of all plugins as JSON."""
-    told = {"meta": {"api-version": API}, "projects": [{"name": distribution_of(name)} for name in names]}
+def root_json(distributions: list[str]) -> bytes:
+    """The list of all distributions as JSON."""
+    told = {"meta": {"api-version": API}, "projects": [{"name": name} for name in distributions]}
     return (json.dumps(told, indent=1) + "\n").encode()
 
 
-def root_html(names: list[str]) -> bytes:
-    """The list of all plugins as HTML."""
-    shown = (distribution_of(name) for name in names)
-    return _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in shown])
-
-
-def distribution_of(plugin: str) -> str:
-    """The distribution that holds a plugin."""
-    return f"dataflare-{plugin}"
+def root_html(distributions: list[str]) -> bytes:
+    """The list of all distributions as HTML."""
+    return _page("Simple index", [f'<a href="{name}/">{name}</a><br>' for name in distributions])
 
 
 def _files(listed: Listed) -> list[tuple[dict[str, Json], str, dict[str, Json]]]:

@@ -1,0 +1,119 @@
+"""Distributions of others that plugins need, in the same index: `pip` and `uv` then need no second one.
+
+They lie in ``others/NAME/``, with ``others/NAME.json`` for what the catalogue is for plugins; all of it is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+
+from dataflare.errors import ConfigError
+from dataflare_index.catalogue import Listed
+
+Json = Any
+FOLDER = "others"
+LARGEST_METADATA = 4 << 20
+SECONDS = 600
+
+
+class Other(Listed):
+    """A distribution that is no plugin."""
+
+    folder = FOLDER
+
+    @property
+    def distribution(self) -> str:
+        """What `pip` knows it by."""
+        return self.name
+
+    @property
+    def files_at(self) -> str:
+        """Where its wheels are, below the index."""
+        return f"{FOLDER}/{self.name}"
+
+    def take(self, wheel: Path) -> bytes | None:
+        """Take in a wheel; its metadata, or None where exactly it is there. Raises ConfigError ``index.…``."""
+        _, version, metadata = about(wheel)
+        release = self.releases.setdefault(version, {"files": {}, "yanked": None})
+        digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        if (known := release["files"].get(wheel.name)) is not None:
+            if known["sha256"] == digest:
+                return None
+            message = f"`{wheel.name}` is published with other content"
+            raise ConfigError.of("index.changed", message, fix="what is published never changes: give it a new version")
+        release["files"][wheel.name] = {
+            "sha256": digest,
+            "size": wheel.stat().st_size,
+            "metadata_sha256": hashlib.sha256(metadata).hexdigest(),
+            "requires_python": HeaderParser().parsestr(metadata.decode("utf-8", "replace"))["Requires-Python"],
+            "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        return metadata
+
+
+def about(wheel: Path) -> tuple[str, str, bytes]:
+    """Name, version and metadata of any wheel. Raises ConfigError ``index.other``."""
+    try:
+        name, version, _, _ = parse_wheel_filename(wheel.name)
+        with zipfile.ZipFile(wheel) as archive:
+            inner = [entry for entry in archive.infolist() if entry.filename.endswith(".dist-info/METADATA")]
+            (entry,) = [entry for entry in inner if entry.filename.count("/") == 1]
+            if entry.file_size > LARGEST_METADATA:
+                raise ValueError("its metadata are too long")
+            metadata = archive.read(entry)
+    except (OSError, ValueError, zipfile.BadZipFile, InvalidWheelFilename) as error:
+        raise ConfigError.of("index.other", f"`{wheel.name}` is no wheel", cause=str(error)) from error
+    said = HeaderParser().parsestr(metadata.decode("utf-8", "replace"))
+    if canonicalize_name(str(said["Name"])) != name or str(said["Version"]) != str(version):
+        raise ConfigError.of("index.other", f"`{wheel.name}` is another distribution than its name says")
+    return str(name), str(version), metadata
+
+
+def closure_of(wheels: Sequence[Path], folders: Sequence[Path], to: Path) -> list[Path]:
+    """All wheels that these need, by pip: from folders where some are given, else from where pip takes them.
+
+    Raises ConfigError ``index.closure`` with what pip says.
+    """
+    asked = ["--no-index", *(f"--find-links={folder}" for folder in folders)] if folders else []
+    words = ["download", "-q", "--disable-pip-version-check", "--only-binary", ":all:", "-d", str(to), *asked]
+    run = [sys.executable, "-m", "pip", *words, *map(str, wheels)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS)
+    if done.returncode:
+        cause = "; ".join(line.strip() for line in done.stderr.splitlines() if line.startswith("ERROR"))[-2000:]
+        message = "what these wheels need cannot be had"
+        fix = "name folders that hold it with --deps-from, or let pip reach an index"
+        raise ConfigError.of("index.closure", message, cause=cause or done.stderr[-500:], fix=fix)
+    given = {wheel.name for wheel in wheels}
+    return sorted(file for file in to.glob("*.whl") if file.name not in given)
+
+
+def is_plugin(wheel: Path) -> bool:
+    """Whether a wheel says that it holds a plugin."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            points = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
+            return any(b"[dataflare.plugins]" in archive.read(name) for name in points)
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def names_in(index: Path) -> list[str]:
+    """The distributions of others in an index."""
+    return sorted(file.stem for file in (index / FOLDER).glob("*.json") if "." not in file.stem)
+
+
+def read_all(index: Path) -> Iterable[Other]:
+    """All of them, as the folder has them."""
+    for name in names_in(index):
+        yield Other(name, json.loads((index / FOLDER / f"{name}.json").read_text("utf-8"))["releases"])
