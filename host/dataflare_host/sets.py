@@ -137,6 +137,44 @@ def read_set(folder: Path) -> PluginSet:
     return PluginSet(members, loaders, broker)
 
 
+def named_in(file: Path) -> set[str]:
+    """The installed plugins that a set names, ``std = ">=1,<2"`` or as a table, and those that they need.
+
+    Raises ConfigError: ``set.syntax``, ``set.missing`` for what is not installed, ``set.version`` for other versions.
+    """
+    import tomllib
+
+    from dataflare_host.discover import discover
+    from dataflare_host.read_manifest import admits
+
+    problems: list[Problem] = []
+    try:
+        named = _table(tomllib.loads(file.read_text("utf-8")), "plugins", problems)
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
+    have = discover().plugins
+    for id, told in named.items():
+        wanted = told.get("version", "") if isinstance(told, Mapping) else told
+        pointer = f"/plugins/{id}"
+        if id not in have:
+            fix = f"install `dataflare-{id}`, or take it out of the set"
+            problems.append(
+                Problem("set.missing", f"the set names `{id}`, which is not here", pointer=pointer, fix=fix)
+            )
+        elif not isinstance(wanted, str) or (wanted and not admits(wanted, have[id].version)):
+            message = f"the set wants `{id}` {wanted}, and {have[id].version} is here"
+            fix = f"install `dataflare-{id}` {wanted}, or change the range"
+            problems.append(Problem("set.version", message, pointer=pointer, fix=fix))
+    if problems:
+        raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
+    found, pending = set(named), list(named)
+    while pending:
+        more = {*have[pending.pop()].dependencies} & {*have} - found
+        found |= more
+        pending += more
+    return found
+
+
 def _installed(folder: Path) -> Mapping[str, Any]:
     import json
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from dataflare_host.cli.lazy import LazyGroup
+from dataflare_host.cli.process import use_set
 
 HELP = """Runs data flows in which every part is a plugin.
 
@@ -31,11 +33,24 @@ def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
+def _use_set(_ctx: click.Context, _option: click.Parameter, given: str | None) -> None:
+    if given:
+        use_set(Path(given).absolute())
+
+
 root = LazyGroup(
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 root.params += [
+    click.Option(
+        ["--plugins"],
+        metavar="SET.toml",
+        expose_value=False,
+        is_eager=True,
+        callback=_use_set,
+        help="Load only the plugins that this set names, and those that they need.",
+    ),
     click.Option(["--debug"], is_flag=True, expose_value=False, help="Show the traceback of an internal error."),
     click.Option(
         ["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Show the version."
@@ -61,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     arguments = words or ["--help"]
+    use_set(None)
     try:
         code = root.main(arguments, prog_name="dataflare", standalone_mode=False)
         sys.stdout.flush()

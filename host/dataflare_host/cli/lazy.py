@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from dataflare.component import Command
+    from dataflare_host.app import Host
     from dataflare_host.registry import Entry
 
 
@@ -86,10 +87,14 @@ class LazyGroup(click.Group):
         return sorted(({name: _group_help(members) for name, members in groups.items()} | found).items())
 
 
-@cache
 def _commands() -> dict[str, list[Entry]]:
+    return _commands_of(the_host())
+
+
+@cache
+def _commands_of(host: Host) -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {}
-    for entry in the_host().table().entries("command", loading=False):
+    for entry in host.table().entries("command", loading=False):
         found.setdefault(entry.name, []).append(entry)
     return found
 

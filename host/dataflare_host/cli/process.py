@@ -9,21 +9,36 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dataflare_host.app import Host
 
 
+_set: Path | None = None
+
+
+def use_set(file: Path | None) -> None:
+    """From now on the host of this process has only the plugins that a set names; None: all that are installed."""
+    global _set
+    if file != _set:
+        _set = file
+        the_host.cache_clear()
+
+
 @cache
 def the_host() -> Host:
-    """The host of this process, started at first use."""
-    from pathlib import Path
-
+    """The host of this process, started at first use. Raises ConfigError ``set.…`` where a set was named."""
     from dataflare.errors import ConfigError
     from dataflare_host.app import Host
 
-    host = Host.start()
+    named = None
+    if _set is not None:
+        from dataflare_host.sets import named_in
+
+        named = named_in(_set)
+    host = Host.start(named)
     with suppress(ConfigError):  # planning a flow of this folder says what is wrong with its set
         host.enter(Path.cwd())
     return host
