@@ -12,18 +12,20 @@ from dataflare_author.project_set import ProjectSet
 from dataflare_packages.accepting import Consent
 from dataflare_packages.installing import Synced, install, installed_of
 from dataflare_packages.lockfile import FILE, Lock, read_lock
-from dataflare_packages.locking import Locking, agrees, make
 from dataflare_packages.wheels import Wheels
 from dataflare_packages.wishes import Wish, wishes_of
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
+    from dataflare_packages.locking import Locking
 
 Json = Any
 
 
 def lock(project: Path, host: HostApi, consent: Consent = Consent()) -> dict[str, Json]:
     """Write the lock of a set: ``{"lock", "written", "changes", "plugins"}``."""
+    from dataflare_packages.locking import make
+
     made = make(project, host, consent=consent)
     return _written(made, project)
 
@@ -35,10 +37,25 @@ def sync(project: Path, host: HostApi, *, locked: bool, offline: bool = False, c
     else:
         found = read_lock(project) or Lock()
         if not agrees(found, wishes_of(project)) or not (project / FILE).exists():
+            from dataflare_packages.locking import make
+
             made = make(project, host, consent=consent)
             found = made.accepted()
             found.write(project)
     return install(found, project, host, Wheels(project, offline=offline))
+
+
+def agrees(lock: Lock, wishes: Mapping[str, Wish]) -> bool:
+    """Was the lock made from just these wishes?"""
+    if dict(lock.wanted) != {name: wish.wanted for name, wish in wishes.items()}:
+        return False
+    added = {name: wish.digest.removeprefix("sha256:") for name, wish in wishes.items() if wish.folder}
+    held = {name: each for name, each in lock.plugins.items() if not each.index}
+    return {name: each.files[0].sha256 for name, each in held.items()} == added and all(
+        not wish.index or lock.plugins[name].index == wish.index
+        for name, wish in wishes.items()
+        if name in lock.plugins
+    )
 
 
 def lock_that_agrees(project: Path) -> Lock:
@@ -62,6 +79,8 @@ def upgrade(
     project: Path, host: HostApi, names: Collection[str], *, plan: bool, consent: Consent = Consent()
 ) -> dict[str, Json]:
     """Take the newest versions that go together, of some plugins or of all; with ``plan`` nothing is written."""
+    from dataflare_packages.locking import make
+
     unknown = [name for name in names if name not in (read_lock(project) or Lock()).plugins]
     if unknown:
         raise ConfigError.of("lock.unknown", f"`{unknown[0]}` is not in the lock", fix="name plugins of the lock")
@@ -76,6 +95,8 @@ def add(
     name: str, wanted: str, project: Path, host: HostApi, *, isolation: str = "", consent: Consent = Consent()
 ) -> dict[str, Json]:
     """Add a plugin by its name: the set, the lock and what is installed change together."""
+    from dataflare_packages.locking import make
+
     wishes = wishes_of(project)
     entry: dict[str, Json] = {**_entry(project, name), "version": wanted}
     for gone in ("folder", "digest"):
@@ -103,6 +124,8 @@ def remove(name: str, project: Path, host: HostApi) -> None:
     ProjectSet(project).drop(name)
     if read_lock(project) is None:
         return
+    from dataflare_packages.locking import make
+
     made = make(project, host)
     made.accepted().write(project)
     if installed_of(project):

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
+
 from dataflare import Command, field
-from dataflare_host.cli.output import styled, tell
+from dataflare_host.cli.output import emit, json_option, styled, tell
+from dataflare_host.cli.process import the_host
 
 Json = Any
 PROJECT = "The folder of the flows; if not given, this one."
@@ -39,29 +42,32 @@ class Lock(Command, name="plugin.lock", group="plugin"):
         return changes_of(answer) or f"{answer['lock']} is as it was"
 
 
+@click.command(name="sync")
+@click.option("--project", type=click.Path(path_type=Path), default=Path(), help=PROJECT)
+@click.option("--locked", is_flag=True, help="Never look for versions; refuse where set and lock disagree.")
+@click.option("--offline", is_flag=True, help="Ask no index: what is not in the cache is missing.")
+@click.option("--grant", is_flag=True, help=GRANT)
+@click.option("--accept", multiple=True, help=ACCEPT)
+@json_option
+def sync(project: Path, locked: bool, offline: bool, grant: bool, accept: tuple[str, ...], as_json: bool) -> None:
+    """Install what dataflare.lock says, each file checked; until all is there, the old set is in use."""
+    from dataflare_packages.accepting import Consent
+    from dataflare_packages.changing import sync
+
+    host, consent = the_host(), Consent(grant, accept)
+    work = lambda: sync(project, host, locked=locked, offline=offline, consent=consent)  # noqa: E731
+    done = host.change("plugin.sync", str(project), work)
+    if as_json:
+        emit({key: list(value) for key, value in vars(done).items()})
+        return
+    lines = [f"{word}: {', '.join(names)}" for word, names in vars(done).items() if names and word != "kept"]
+    click.echo("\n".join(lines) or f"all {len(done.kept)} plugins are as locked")
+
+
 class Sync(Command, name="plugin.sync", group="plugin"):
     """Install what dataflare.lock says, each file checked; until all is there, the old set is in use."""
 
-    project: Path = field(default=Path(), help=PROJECT)
-    locked: bool = field(default=False, help="Never look for versions; refuse where set and lock disagree.")
-    offline: bool = field(default=False, help="Ask no index: what is not in the cache is missing.")
-    grant: bool = field(default=False, help=GRANT)
-    accept: list[str] = field(default=[], help=ACCEPT)
-
-    def call(self, host: Any) -> Json:
-        """``{"installed", "kept", "removed"}``. Raises ConfigError ``lock.…``, NotTrusted."""
-        from dataflare_packages.accepting import Consent
-        from dataflare_packages.changing import sync
-
-        consent = Consent(self.grant, self.accept)
-        work = lambda: sync(self.project, host, locked=self.locked, offline=self.offline, consent=consent)  # noqa: E731
-        done = host.change("plugin.sync", str(self.project), work)
-        return {key: list(value) for key, value in vars(done).items()}
-
-    def show(self, answer: Json) -> str:
-        """What changed."""
-        lines = [f"{word}: {', '.join(answer[word])}" for word in ("installed", "removed") if answer[word]]
-        return "\n".join(lines) or f"all {len(answer['kept'])} plugins are as locked"
+    line = sync
 
 
 class Upgrade(Command, name="plugin.upgrade", group="plugin"):

@@ -88,19 +88,6 @@ def make(
     return Locking(_steady(Lock(roots, indexes, plugins, own), before), before, tuple(pending))
 
 
-def agrees(lock: Lock, wishes: Mapping[str, Wish]) -> bool:
-    """Was the lock made from just these wishes?"""
-    if dict(lock.wanted) != {name: wish.wanted for name, wish in wishes.items()}:
-        return False
-    added = {name: wish.digest.removeprefix("sha256:") for name, wish in wishes.items() if wish.folder}
-    held = {name: each for name, each in lock.plugins.items() if not each.index}
-    return {name: each.files[0].sha256 for name, each in held.items()} == added and all(
-        not wish.index or lock.plugins[name].index == wish.index
-        for name, wish in wishes.items()
-        if name in lock.plugins
-    )
-
-
 def _solved(roots: Mapping[str, str], shelf: Shelf) -> dict[str, Release]:
     try:
         found = solve(roots, shelf)
