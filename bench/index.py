@@ -70,8 +70,8 @@ def build(place: Path, index: Path, plugins: int) -> float:
 
 def word(number: int) -> str:
     """A name that looks like no other number's."""
-    letters = "abcdefghjk"
-    return "".join(letters[int(digit)] for digit in f"{number:05d}")
+    syllables = ("ba", "ke", "di", "fo", "gu", "ha", "je", "ky", "mo", "nu")
+    return "".join(syllables[int(digit)] for digit in f"{number:05d}")
 
 
 def search(address: str, root: bytes, cache: Path) -> None:

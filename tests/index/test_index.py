@@ -133,12 +133,23 @@ def _change_manifest(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "other"), [("ge0hash", "geohash"), ("geo-hash", "geohash"), ("nrnea-source", "nmea-source")]
+    ("name", "other"),
+    [
+        ("ge0hash", "geohash"),
+        ("geo-hash", "geohash"),
+        ("nrnea-source", "nmea-source"),
+        ("geohahs", "geohash"),
+        ("geoohash", "geohash"),
+        ("nmea-sources", "nmea-source"),
+    ],
 )
 def test_a_name_that_looks_like_another_is_refused(index: Path, tmp_path: Path, name: str, other: str) -> None:
     with pytest.raises(ConfigError, match=f"looks like `{other}`"):
         add(index, [wheel(tmp_path / "new", name)])
     assert skeleton("geohash") != skeleton("geodesic")
+    with pytest.raises(ConfigError, match="looks like `fresh`"):
+        add(index, [wheel(tmp_path / "new", "fresh"), wheel(tmp_path / "new", "frehs")])
+    add(index, [wheel(tmp_path / "new", each) for each in ("abc", "acb", "aab", "ab", "abs")])
 
 
 # --- attacks ------------------------------------------------------------------------------------------------

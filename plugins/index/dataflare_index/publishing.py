@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +24,8 @@ from dataflare_index.signing import METADATA, begin, publish, put, signed
 from dataflare_index.signing import refresh as sign_anew
 
 FORMAT = 1
+SHORT = 5
+"""Names of fewer letters may differ by little."""
 PENDING = "pending"
 """Beside the keys: the plugins of a change that goes on."""
 Json = Any
@@ -67,12 +70,14 @@ def _add(index: Path, wheels: Iterable[Path], needed: list[Path]) -> dict[str, J
     read = [read_wheel(path) for path in wheels]
     with changing(index):
         listed: dict[str, Listed] = {}
+        taken: dict[str, str] = {}
         added, known, files = [], [], []
         for wheel in read:
             name = wheel.names.id
             one = listed.setdefault(name, signed_listing(index, name))
             if not one.releases:
-                _check_name(name, names_of(index))
+                taken = taken or {skeleton(known_name): known_name for known_name in names_of(index)}
+                _check_name(name, taken)
             metadata = _metadata_of(wheel)
             if not one.add(wheel, metadata):
                 known.append(wheel.path.name)
@@ -218,14 +223,28 @@ def _check_distributions(index: Path, listed: Iterable[Listed]) -> None:
             raise ConfigError.of("index.name", message, fix="give the plugin another name")
 
 
-def _check_name(name: str, known: list[str]) -> None:
-    """A new name must not be taken for another one. Raises ConfigError ``index.name``."""
-    for other in known:
-        if other != name and skeleton(other) == skeleton(name):
-            message = f"`{name}` looks like `{other}`, which is another plugin"
-            raise ConfigError.of("index.name", message, fix="give it a name that nobody takes for that one")
+def _check_name(name: str, taken: dict[str, str]) -> None:
+    """A new name must not be taken for another one. ``taken``: skeleton → name. Raises ConfigError ``index.name``."""
+    letters = skeleton(name)
+    swapped = (
+        letters[:at] + letters[at + 1] + letters[at] + letters[at + 2 :]
+        for at in range(len(letters) - 1)
+        if len(letters) >= SHORT
+    )
+    plural = (f"{letters}s", letters.removesuffix("s")) if len(letters) >= SHORT else ()
+    other = next((taken[each] for each in (letters, *plural, *swapped) if each in taken), name)
+    if other != name:
+        message = f"`{name}` looks like `{other}`, which is another plugin"
+        raise ConfigError.of("index.name", message, fix="give it a name that nobody takes for that one")
+    taken[letters] = name
 
 
 def skeleton(name: str) -> str:
-    """What is left of a name where what looks alike is one: separators, `0` and `o`, `1`, `i` and `l`."""
-    return name.replace("-", "").translate(str.maketrans("01i5", "ollS")).replace("rn", "m").lower()
+    """What is left of a name where what looks alike is one.
+
+    Separators, `0` and `o`, `1`, `i` and `l`; in names that are not short also doubled letters.
+    """
+    plain = name.replace("-", "").translate(str.maketrans("01i5", "ollS")).replace("rn", "m").lower()
+    if len(plain) < SHORT:
+        return plain
+    return re.sub(r"(.)\1+", r"\1", plain)
