@@ -39,7 +39,7 @@ def numbers(position: int = 0, *, most: int = 10**12, keys: int = 0):
     while position < most and not (HERE / "enough").exists():
         n = pc.add(FIRST, position)
         k = n if position < keys else pc.divide(n, 656)
-        yield {"n": n, "k": pc.bit_wise_and(k, (1 << 20) - 1)}, position + 65_536
+        yield {"n": n, "k": pc.bit_wise_and(k, (1 << 20) - 1 if position < keys else 0x3FFF)}, position + 65_536
         position += 65_536
 
 @processor
@@ -61,7 +61,7 @@ def tagged(batch: Batch, ctx) -> Batch:
     return batch
 
 class Running(Processor, by="key", version={state}):
-    """Rows and their sum by key, one row for each key of a batch."""
+    """Rows by key so far; for each batch a row that all of it went into."""
     key: Columns = ("k",)
     seen: State[int] = state(version={state})
 
@@ -71,8 +71,8 @@ class Running(Processor, by="key", version={state}):
         known = [value or 0 for value in self.seen.get(keys)]
         totals = [a + b for a, b in zip(known, made["n_count"].to_pylist())]
         self.seen.put(keys, totals)
-        columns = {{"k": made["k"].combine_chunks(), "total": pa.array(totals), "sum": made["n_sum"].combine_chunks()}}
-        return Batch(pa.record_batch(columns))
+        sums = sum(made["n_sum"].to_pylist())
+        return Batch(pa.record_batch({{"keys": [len(totals)], "totals": [sum(totals)], "sum": [sums]}}))
 
     def migrate_state(self, version, name, value):
         {migrate}
@@ -170,7 +170,9 @@ def disturbed(project: Project, reloads: int, keys: int) -> tuple[int, list[dict
         project.add(f"1.{number}.0", state + (how == "cannot migrate"), how)
         began = time.monotonic()
         try:
-            answer = other.command(str(project.file), "swap", {"plugin": "tagger", "version": None})
+            with other.runner(project.file) as line:
+                line.patience(120)
+                answer = line.ask("swap", {"plugin": "tagger", "version": None})
         except DataflareError as error:
             answer = {"outcome": "refused", "pause_ms": 0.0, "replayed": 0, "problem": str(error).split("\n")[0]}
         time.sleep(0.3)
