@@ -52,6 +52,9 @@ def source() -> dict[str, str]:
     found = {
         code: str(file.relative_to(ROOT)) for file in files for code in codes_in(ast.parse(file.read_text("utf-8")))
     }
+    for script in sorted((ROOT / "sdk-js" / "src").rglob("*.ts")):
+        raised = re.findall(r'new (?:ConfigError|Failed|Refused)\(\s*"([a-z0-9_.]+)"', script.read_text("utf-8"))
+        found |= dict.fromkeys(raised, str(script.relative_to(ROOT)))
     return {code: file for code, file in found.items() if not NOT_CODES.match(code)}
 
 

@@ -63,12 +63,7 @@ class Processors(ProcessorSuite, Case):
         with self.configured() as config:
             for name in tables.types():
                 batch = tables.typed(whole, name)
-                try:
-                    made = self._run(config, [batch])
-                except Exception as error:
-                    clean(error)
-                    continue
-                for output, found in made.batches:
+                for output, found in self._passed(config, batch):
                     if tables.COLUMN in found:
                         self._require_from(found, batch, f"`{output}`, {name}")
 
@@ -76,12 +71,7 @@ class Processors(ProcessorSuite, Case):
         """One column after the other without a value in any row."""
         with self.configured() as config:
             for name, batch in tables.with_nulls(self.rows_of_example()):
-                try:
-                    made = self._run(config, [batch])
-                except Exception as error:
-                    clean(error)
-                    continue
-                for output, found in made.batches:
+                for output, found in self._passed(config, batch):
                     for field in found.schema:
                         holds = field.nullable or not found[field.name].null_count
                         told = f"without `{name}`, `{output}` has nulls in `{field.name}`"
@@ -167,6 +157,14 @@ class Processors(ProcessorSuite, Case):
         """Feed it the example."""
         with self.configured() as config:
             self._run(config)
+
+    def _passed(self, config: Any, batch: Batch) -> list[tuple[str, Batch]]:
+        """What a batch became, by output; nothing where it was refused in words."""
+        try:
+            return self._run(config, [batch]).batches
+        except Exception as error:
+            clean(error)
+            return []
 
     def _require_from(self, found: Batch, given: Batch, what: str) -> None:
         """Every value of the tried column was given, and not more often where rows are not multiplied."""
