@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflare_packages.lockfile import Locked
+from dataflare_packages.rights import bare, lacking
 from dataflare_packages.wishes import Wish
 
 Json = Any
@@ -64,7 +65,7 @@ def waits(
         for word, rules in told.get("permissions", {}).items()
         if word not in decided
         for rule in rules
-        if not any(bare(rule).items() == each.items() for each in given.get(word, ()))
+        if any(lacking(word, [rule], given.get(word, ())))
     ]
     if asks:
         yield Wait(name, version, "permissions", asks)
@@ -73,11 +74,6 @@ def waits(
 def granted(permissions: Mapping[str, list[Mapping[str, Json]]]) -> dict[str, list[dict[str, Json]]]:
     """The rights that a manifest asks for, as they are granted."""
     return {word: [bare(rule) for rule in rules] for word, rules in permissions.items()}
-
-
-def bare(rule: Mapping[str, Json]) -> dict[str, Json]:
-    """A rule without its reason."""
-    return {key: value for key, value in rule.items() if key != "reason"}
 
 
 def _words(rule: Mapping[str, Json]) -> str:
