@@ -18,7 +18,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = "native/json_lines.c"
-LIBRARY = "dataflare_std/files/json_lines.so"
+LIBRARY = "dataflare_std/native/json_lines.so"
 ZIG = "ziglang>=0.13,<1"
 
 
@@ -36,6 +36,7 @@ class NativeInWheel(BuildHookInterface):  # type: ignore[type-arg]
         editable = version == "editable"
         library = Path(self.root, LIBRARY) if editable else Path(tempfile.mkdtemp(), Path(LIBRARY).name)
         try:
+            library.parent.mkdir(exist_ok=True)
             compile_to(library, Path(self.root, SOURCE))
         except (OSError, subprocess.SubprocessError) as error:
             told = getattr(error, "stderr", None) or str(error)

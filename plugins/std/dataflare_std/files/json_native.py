@@ -17,7 +17,7 @@ from dataflare_std.files.parsing import cast_strictly
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LIBRARY = Path(__file__).with_name("json_lines.so")
+_LIBRARY = Path(__file__).parents[1] / "native" / "json_lines.so"  # in no package: Python would take it for a module
 _NOTHING, _BOOLEAN, _SIGNED, _UNSIGNED, _DOUBLE, _TEXT, _LIST, _STRUCT = range(8)
 _HELD = 80
 """Bytes of Arrow's ``struct ArrowArray``."""
