@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import click
 
 from dataflare import Command
-from dataflare.errors import DataflareError
+from dataflare.errors import ConfigError, DataflareError
 from dataflare_commands.flows import show_warnings
 from dataflare_commands.progress import Display, duration
 from dataflare_host.cli.errors import FAILED, WRONG, exit_code, problems_of
@@ -110,7 +110,13 @@ def _planned(flow: Path, locked: bool, **options: Any) -> Plan:
     host = the_host()
     if not locked:
         return host.plan(flow, **options)
-    from dataflare_packages.holding import hold, hold_plan
+    try:
+        from dataflare_packages.holding import hold, hold_plan
+    except ModuleNotFoundError as error:
+        message = "nothing here knows locks"
+        raise ConfigError.of(
+            "run.no_locks", message, fix="install `dataflare-packages`, or leave out --locked"
+        ) from error
 
     project = flow.absolute().parent
     hold(project, host)
