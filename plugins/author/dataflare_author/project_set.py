@@ -48,6 +48,11 @@ class ProjectSet:
         """The plugins of the set, or what another table has."""
         return list(self._read().get(table, {}))
 
+    def table(self, name: str) -> dict[str, Json]:
+        """A whole table of the set; empty where it has none. Raises ConfigError ``author.set``."""
+        found = self._read().get(name, {})
+        return dict(found.unwrap()) if isinstance(found, Table) else {}
+
     def put(self, name: str, entry: Mapping[str, Json], table: str = PLUGINS) -> None:
         """Write an entry in place of the one there was."""
 

@@ -11,6 +11,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, ClassVar
 
+from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
 from dataflare.errors import ConfigError
@@ -35,10 +36,16 @@ class File:
 
 @dataclass
 class Listed:
-    """One plugin of an index. ``releases``: version → what is said of it."""
+    """One plugin of an index. ``releases``: version → what is said of it.
+
+    ``owner``: who publishes it, where it is signed. ``advisories``: what is warned of, each with ``kind``, ``range``,
+    ``reason``, ``published``.
+    """
 
     name: str
     releases: dict[str, dict[str, Json]] = field(default_factory=dict)
+    owner: dict[str, Json] = field(default_factory=dict)
+    advisories: list[dict[str, Json]] = field(default_factory=list)
     folder: ClassVar[str] = "catalogue"
 
     @property
@@ -66,16 +73,32 @@ class Listed:
         releases = told.get("releases") if isinstance(told, dict) else None
         if not isinstance(releases, dict) or not all(isinstance(each, dict) for each in releases.values()):
             raise ConfigError.of("index.catalogue", f"what the index says of `{name}` is not a list of releases")
-        return cls(name, releases)
+        owner, advisories = told.get("owner") or {}, told.get("advisories") or []
+        if not isinstance(owner, dict) or not isinstance(advisories, list):
+            raise ConfigError.of("index.catalogue", f"what the index says of `{name}` and its owner cannot be read")
+        return cls(name, releases, owner, advisories)
 
     def content(self) -> bytes:
         """The file's bytes: always the same for the same releases."""
-        told = {"name": self.name, "releases": {version: self.releases[version] for version in self.versions()}}
+        told: dict[str, Json] = {"name": self.name}
+        told["releases"] = {version: self.releases[version] for version in self.versions()}
+        if self.owner:
+            told["owner"] = self.owner
+        if self.advisories:
+            told["advisories"] = self.advisories
         return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
     def versions(self) -> list[str]:
         """The versions, oldest first."""
         return sorted(self.releases, key=Version)
+
+    def warned(self, version: str) -> list[dict[str, Json]]:
+        """What is warned of in a release."""
+        return [
+            each
+            for each in self.advisories
+            if SpecifierSet("" if each["range"] == "*" else each["range"]).contains(version, prereleases=True)
+        ]
 
     def add(self, wheel: Wheel, metadata: bytes) -> bool:
         """Take in a wheel; False where exactly it is there already.

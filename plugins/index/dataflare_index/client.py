@@ -6,6 +6,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -125,6 +126,11 @@ class Client:
     def snapshot(self) -> int:
         """The number of the snapshot that is read."""
         return int(self._updater(True)._trusted_set.snapshot.version)
+
+    def now(self) -> datetime:
+        """How late it is: by the clock, or by what the index signed, if that is later."""
+        time: datetime = self._updater(True)._trusted_set.reference_time
+        return time
 
     def metadata_names(self) -> list[str]:
         """The files of metadata that the snapshot in use speaks of, the timestamp last."""

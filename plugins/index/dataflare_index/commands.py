@@ -1,9 +1,9 @@
-"""``index init | add | yank | refresh | rotate-keys | verify | mirror | trust | serve``."""
+"""``index init | add | yank | advise | revoke-key | refresh | rotate-keys | verify | mirror | trust | serve``."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dataflare import Command, field
 from dataflare_host.cli.output import as_text, show_problems, tell
@@ -51,6 +51,47 @@ class Yank(Command, name="index.yank"):
         from dataflare_index.publishing import yank
 
         return yank(dir, name, version, reason or "yanked")
+
+
+class Advise(Command, name="index.advise"):
+    """Warn of the releases of a plugin in a range, `<1.2.1` or `*`, also of those that come later.
+
+    `plugin audit` tells those who have them; what is malware is not chosen by anybody any more.
+    """
+
+    reason: str = field(default="", help="What happens, to whom, and what to do; clients show it.")
+    withdraw: bool = field(default=False, help="Take back what was said of just this range and kind.")
+
+    def call(
+        self,
+        dir: Path,
+        name: str,
+        range: str,
+        *,
+        kind: Literal["malware", "vulnerability", "data_loss", "unmaintained"] = field(
+            default="vulnerability", help="What is wrong with them."
+        ),
+    ) -> Json:
+        """``{"plugin", "versions", "advisory", "snapshot"}``. Raises ConfigError ``index.…``."""
+        from dataflare_index.advising import advise
+
+        return advise(dir, name, range, kind, self.reason, withdraw=self.withdraw)
+
+
+class RevokeKey(Command, name="index.revoke-key"):
+    """Believe nothing of a publisher's key any more, from a snapshot on: it was stolen or lost.
+
+    Its name may then be published by another key into the index's folder; those who have it locked are asked first.
+    """
+
+    since: int = field(default=0, help="The first snapshot that may be the thief's; if not given, the next.")
+    reason: str = field(default="", help="Why; clients show it.")
+
+    def call(self, dir: Path, name: str, keyid: str) -> Json:
+        """``{"plugin", "keyid", "from", "releases", "snapshot"}``. Raises ConfigError ``index.…``."""
+        from dataflare_index.advising import revoke
+
+        return revoke(dir, name, keyid, self.since, self.reason)
 
 
 class Refresh(Command, name="index.refresh"):
@@ -134,11 +175,13 @@ class Trust(Command, name="index.trust"):
 class Serve(Command, name="index.serve"):
     """Serve an index on this machine, for tests and for a look."""
 
+    token_file: Path | None = field(default=None, help="Take what `plugin publish` sends with one of these tokens.")
+
     def call(self, dir: Path, *, port: int = field(default=8765, help="On 127.0.0.1; 0: any that is free.")) -> Json:
-        """Serves until it is interrupted."""
+        """Serves until it is interrupted. Raises ConfigError ``publish.tokens``."""
         from dataflare_index.serving import server_of
 
-        with server_of(dir, port) as server:
+        with server_of(dir, port, tokens=self.token_file) as server:
             tell(f"pip install --index-url http://127.0.0.1:{server.server_address[1]}/simple/ dataflare-NAME")
             try:
                 server.serve_forever()

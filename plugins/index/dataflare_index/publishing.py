@@ -16,11 +16,12 @@ from typing import Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
-from dataflare_index import others, searching, simple
+from dataflare_index import others, publishers, searching, simple
 from dataflare_index.catalogue import Listed
 from dataflare_index.keys import NEXT, folder_of, make_keys
 from dataflare_index.others import Other
-from dataflare_index.signing import METADATA, begin, publish, put, signed
+from dataflare_index.publishers import Submission
+from dataflare_index.signing import METADATA, begin, newest, publish, put, signed
 from dataflare_index.signing import refresh as sign_anew
 
 FORMAT = 1
@@ -49,13 +50,21 @@ def init(index: Path, name: str) -> dict[str, Json]:
 
 
 def add(
-    index: Path, wheels: Iterable[Path], *, with_deps: bool = False, deps_from: Sequence[Path] = ()
+    index: Path,
+    wheels: Iterable[Path],
+    *,
+    with_deps: bool = False,
+    deps_from: Sequence[Path] = (),
+    sent: Submission | None = None,
+    claim: bool = True,
 ) -> dict[str, Json]:
     """Publish wheels, all or none; ``{"added", "known", "snapshot"}``.
 
-    ``with_deps``: with all distributions that they need, from these folders or from where pip takes them.
+    ``with_deps``: with all distributions that they need, from these folders or from where pip takes them. ``sent``:
+    what their author signed; ``claim``: may a name be taken that has releases and no owner?
 
-    Raises ConfigError: what is wrong with a wheel, ``index.changed``, ``index.name``, ``index.manifests``.
+    Raises ConfigError: what is wrong with a wheel, ``index.changed``, ``index.name``, ``index.manifests``,
+    ``index.owned``; NotTrusted ``index.publisher``.
     """
     given = list(wheels)
     with ExitStack() as stack:
@@ -63,15 +72,19 @@ def add(
         if with_deps:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dataflare-index-"))
             needed = others.closure_of(given, deps_from, Path(folder))
-        return _add(index, [*given, *filter(others.is_plugin, needed)], list(filterfalse(others.is_plugin, needed)))
+        plugins = [*given, *filter(others.is_plugin, needed)]
+        return _add(index, plugins, list(filterfalse(others.is_plugin, needed)), sent, claim)
 
 
-def _add(index: Path, wheels: Iterable[Path], needed: list[Path]) -> dict[str, Json]:
+def _add(
+    index: Path, wheels: Iterable[Path], needed: list[Path], sent: Submission | None, claim: bool
+) -> dict[str, Json]:
     read = [read_wheel(path) for path in wheels]
     with changing(index):
         listed: dict[str, Listed] = {}
         taken: dict[str, str] = {}
         added, known, files = [], [], []
+        number = newest(index, "snapshot").signed.version + 1
         for wheel in read:
             name = wheel.names.id
             one = listed.setdefault(name, signed_listing(index, name))
@@ -85,6 +98,7 @@ def _add(index: Path, wheels: Iterable[Path], needed: list[Path]) -> dict[str, J
             added.append(wheel.path.name)
             place = f"files/{name}/{wheel.path.name}"
             files += [(place, wheel.path.read_bytes()), (f"{place}.metadata", metadata)]
+            files += publishers.take(one, wheel, sent, number, claim)
         for path in needed:
             name, _, _ = others.about(path)
             other = listed.setdefault(f"{Other.folder}/{name}", signed_listing(index, name, Other.folder))
@@ -106,7 +120,7 @@ def yank(index: Path, name: str, version: str, reason: str) -> dict[str, Json]:
     with changing(index):
         listed = signed_listing(index, name)
         listed.yank(version, reason)
-        return {"yanked": f"{name} {version}", "reason": reason, "snapshot": _changed(index, [listed], [])}
+        return {"yanked": f"{name} {version}", "reason": reason, "snapshot": write_and_sign(index, listed)}
 
 
 def refresh(index: Path) -> dict[str, Json]:
@@ -135,6 +149,11 @@ def changing(index: Path) -> Iterator[None]:
             finish(index)
         _mend(index)
         yield
+
+
+def write_and_sign(index: Path, listed: Listed) -> int:
+    """Publish what is said of a plugin, without new files; the number of the snapshot."""
+    return _changed(index, [listed], [])
 
 
 def _changed(index: Path, listed: list[Listed], files: list[str]) -> int:

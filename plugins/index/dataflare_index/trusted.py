@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,26 @@ class Trusted:
         except ConfigError:
             return ""
         return next((each["reason"] for each in told["snapshots"] if each["from"] <= snapshot <= each["to"]), "")
+
+    def check_publisher(self, listed: Listed, version: str) -> None:
+        """Are all wheels of a release signed by who is named as publisher? Raises NotTrusted ``index.publisher``."""
+        if not listed.releases[version].get("publisher"):
+            return
+        from dataflare_index import publishers
+
+        for file in sorted(listed.releases[version]["files"]):
+            place = publishers.place_of(listed.name, file)
+            try:
+                envelope = self.client().file(place, self.kept / place).read_bytes()
+            except ConfigError as error:
+                if error.code != "index.unknown":
+                    raise
+                envelope = b""
+            publishers.check(listed, version, file, envelope)
+
+    def now(self) -> datetime:
+        """How late it is at least: by this machine's clock, or by what the index signed."""
+        return self.client().now()
 
     def seen(self, name: str) -> Listed | None:
         """What it said of a plugin when it was last read and checked, without asking it."""

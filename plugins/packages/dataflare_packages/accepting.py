@@ -39,22 +39,26 @@ class Wait:
     def render(self) -> str:
         """The change for people."""
         if self.change == "publisher":
-            before, after = (
-                each.get("identity") or each.get("keyid") or "nobody" for each in (self.before, self.after)
-            )
+            before, after = (_who(each) for each in (self.before, self.after))
             return f"`{self.plugin}` {self.version} is published by {after}, before it was {before}"
         rules = "; ".join(_words(rule) for rule in self.asks)
         return f"`{self.plugin}` {self.version} asks for {rules}"
 
 
 def waits(
-    name: str, version: str, told: Mapping[str, Json], held: Locked | None, wish: Wish | None, consent: Consent
+    name: str,
+    version: str,
+    told: Mapping[str, Json],
+    held: Locked | None,
+    wish: Wish | None,
+    consent: Consent,
+    heir: bool = False,
 ) -> Iterator[Wait]:
-    """What of a release nobody accepted yet."""
+    """What of a release nobody accepted yet. ``heir``: its publisher's key was named by the one that is locked."""
     if name in consent.plugins:
         return
     publisher = told.get("publisher") or {}
-    if held is not None and held.publisher and dict(held.publisher) != publisher:
+    if held is not None and held.publisher and dict(held.publisher) != publisher and not heir:
         yield Wait(name, version, "publisher", before=held.publisher, after=publisher)
     if consent.grant:
         return
@@ -74,6 +78,10 @@ def waits(
 def granted(permissions: Mapping[str, list[Mapping[str, Json]]]) -> dict[str, list[dict[str, Json]]]:
     """The rights that a manifest asks for, as they are granted."""
     return {word: [bare(rule) for rule in rules] for word, rules in permissions.items()}
+
+
+def _who(publisher: Mapping[str, str]) -> str:
+    return f"{publisher['identity']} (key {publisher['keyid'][:16]})" if publisher else "nobody"
 
 
 def _words(rule: Mapping[str, Json]) -> str:

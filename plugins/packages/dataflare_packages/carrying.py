@@ -137,40 +137,28 @@ def _taken(project: Path) -> dict[str, Json]:
 
 
 def _sealed(content: bytes, key: Path) -> bytes:
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.signer._crypto_signer import CryptoSigner
+    from dataflare_index.dsse import read_private, sign
 
     try:
-        signer = CryptoSigner(load_pem_private_key(key.read_bytes(), None))  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:
+        return sign(content, KIND, read_private(key))
+    except (OSError, ValueError) as error:
         message = f"{key} holds no private key"
         raise ConfigError.of("bundle.key", message, cause=str(error), fix="name an Ed25519 key in PEM") from error
-    envelope = Envelope(content, KIND, {})
-    envelope.sign(signer)
-    return json.dumps(envelope.to_dict(), sort_keys=True).encode()
 
 
 def _check_seal(content: bytes, seal: bytes, key: str) -> None:
-    from cryptography.hazmat.primitives.serialization import load_pem_public_key
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.exceptions import VerificationError
-    from securesystemslib.signer._key import SSlibKey
+    from dataflare_index.dsse import NotSigned, opened, public_of_pem
 
     try:
-        public = SSlibKey.from_crypto(load_pem_public_key(key.encode()))  # type: ignore[arg-type]
-    except (ValueError, TypeError) as error:
+        public = public_of_pem(key)
+    except ValueError as error:
         message = "the deployer's key is no public key"
         raise ConfigError.of("bundle.key", message, cause=str(error), fix="name an Ed25519 key in PEM") from error
-    if not seal:
-        raise _refused("nobody signed it", "unsigned")
     try:
-        envelope = Envelope.from_dict(json.loads(seal))
-        envelope.verify([public], 1)
-    except (VerificationError, ValueError, KeyError, TypeError) as error:
-        raise _refused(f"the deployer did not sign it: {error}", "wrong_key") from error
-    if envelope.payload != content or envelope.payload_type != KIND:
-        raise _refused("something else was signed", "arbitrary_content")
+        if opened(seal, KIND, [public]) != content:
+            raise NotSigned("something else was signed", "arbitrary_content")
+    except NotSigned as error:
+        raise _refused(str(error), error.attack) from error
 
 
 def _refused(cause: str, attack: str) -> NotTrusted:

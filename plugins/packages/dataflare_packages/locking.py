@@ -80,8 +80,9 @@ def make(
         elif sources.of_host(name):
             own[name] = release.version
         elif told := sources.told(name).get(release.version):
+            sources.check(name, release.version)
             held = before.plugins.get(name)
-            pending += waits(name, release.version, told, held, wish, consent)
+            pending += waits(name, release.version, told, held, wish, consent, _heir(sources, name, held, told))
             plugins[name] = _locked(release, told, sources.home(name), wish)
     used = {each.index for each in plugins.values()}
     indexes = {name: Source(index.place, index.snapshot()) for name, index in sources.indexes.items() if name in used}
@@ -134,6 +135,14 @@ def _added(manifest: Manifest, wish: Wish) -> Locked:
         grants=dict(wish.grants),
         files=(LockedFile(name, wish.digest.removeprefix("sha256:")),),
     )
+
+
+def _heir(sources: Sources, name: str, held: Locked | None, told: Mapping[str, Json]) -> bool:
+    """Is the key of a release one that the key which is locked named as its successor?"""
+    from dataflare_index.publishers import follows
+
+    listed = sources.listed(name)
+    return bool(held and listed and follows(listed, held.publisher, told.get("publisher") or {}))
 
 
 def _isolation(runtime: str, wish: Wish | None) -> str:

@@ -14,6 +14,7 @@ from dataflare_author.project_set import FOLDER
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.installing import damaged, installed_of
 from dataflare_packages.lockfile import Lock, read_lock
+from dataflare_packages.resting import withdrawn
 from dataflare_packages.sources import Sources
 from dataflare_packages.wishes import wishes_of
 
@@ -114,9 +115,14 @@ def _of_indexes(lock: Lock, project: Path, host: HostApi) -> Iterator[dict[str, 
             yield {"plugin": name, "finding": "changed", "message": "the index has another manifest under this version"}
         if told.get("yanked"):
             yield {"plugin": name, "finding": "yanked", "message": f"{locked.version}: {told['yanked']}"}
-        for advisory in told.get("advisories") or ():
-            message = advisory.get("summary") or advisory.get("reason") or str(advisory)
+        if dict(told.get("publisher") or {}) != dict(locked.publisher):
+            yield {"plugin": name, "finding": "publisher", "message": "the index names another publisher than the lock"}
+        listed = sources.listed(name)
+        for advisory in listed.warned(locked.version) if listed else ():
+            message = f"{advisory['kind']}: {advisory['reason']}"
             yield {"plugin": name, "finding": "advisory", "message": message, "advisory": advisory}
+        if listed and "key is revoked" in (why := withdrawn(listed, locked.version)):
+            yield {"plugin": name, "finding": "revoked_key", "message": why}
 
 
 def _chains(name: str, lock: Lock) -> Iterator[list[dict[str, str]]]:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_packages.releases import API, FEATURE, HOST, PLATFORM, PYTHON, Here, Release
+from dataflare_packages.resting import rest_of, too_fresh, withdrawn
 from dataflare_packages.wishes import Wish
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
     from dataflare_host.manifest import Manifest
+    from dataflare_index.catalogue import Listed
     from dataflare_index.trusted import Trusted
 
 Json = Any
@@ -38,7 +40,8 @@ class Sources:
         self._wishes = wishes
         self._homes = homes
         self._own = {id: manifest for id, manifest in host.table().plugins.items() if not _of_set(manifest, project)}
-        self._told: dict[str, tuple[str, Mapping[str, Json]]] = {}
+        self._told: dict[str, tuple[str, Listed | None]] = {}
+        self._rest = rest_of(project)
 
     def releases(self, name: str) -> list[Release]:
         """The releases of a plugin; none where nobody has it. Raises NotTrusted."""
@@ -47,7 +50,14 @@ class Sources:
             return [_release_of(manifest_in(self._project / wish.folder))]
         if self.of_host(name):
             return [_release_of(self._own[name])]
-        return [_release(name, version, told) for version, told in self.told(name).items()]
+        home, listed = self._found(name)
+        if listed is None:
+            return []
+        return [
+            _release(name, version, told, too_fresh(told, self._rest, self.indexes[home]))
+            for version, told in listed.releases.items()
+            if not withdrawn(listed, version)
+        ]
 
     def home(self, name: str) -> str:
         """The index that a plugin comes from; empty where none has it. Raises NotTrusted ``index.two_indexes``."""
@@ -55,18 +65,29 @@ class Sources:
 
     def told(self, name: str) -> Mapping[str, Json]:
         """Version → what its index says of that release."""
+        listed = self._found(name)[1]
+        return listed.releases if listed else {}
+
+    def listed(self, name: str) -> Listed | None:
+        """All that its index says of a plugin."""
         return self._found(name)[1]
+
+    def check(self, name: str, version: str) -> None:
+        """Is a release signed by who is said to have published it? Raises NotTrusted ``index.publisher``."""
+        home, listed = self._found(name)
+        if listed is not None:
+            self.indexes[home].check_publisher(listed, version)
 
     def of_host(self, name: str) -> bool:
         """Is a plugin taken as it is in this interpreter: the set does not name it, or no index has it?"""
         return name in self._own and (name not in self._wishes or not self.home(name))
 
-    def _found(self, name: str) -> tuple[str, Mapping[str, Json]]:
+    def _found(self, name: str) -> tuple[str, Listed | None]:
         if name not in self._told:
             self._told[name] = self._look(name)
         return self._told[name]
 
-    def _look(self, name: str) -> tuple[str, Mapping[str, Json]]:
+    def _look(self, name: str) -> tuple[str, Listed | None]:
         wish = self._wishes.get(name)
         pinned = (wish.index if wish else "") or self._homes.get(name, "")
         if pinned and pinned not in self.indexes:
@@ -80,8 +101,8 @@ class Sources:
         except ConfigError as error:
             if error.code != "index.unknown":
                 raise
-            return "", {}
-        return index.name, listed.releases
+            return "", None
+        return index.name, listed
 
 
 def here(host: HostApi) -> Here:
@@ -122,14 +143,14 @@ def file_for(files: Mapping[str, Json] | Iterable[str]) -> str | None:
     return None
 
 
-def _release(name: str, version: str, told: Mapping[str, Json]) -> Release:
-    """A release as an index tells of it; one that is told in a wrong way is refused."""
+def _release(name: str, version: str, told: Mapping[str, Json], fresh: str | None) -> Release:
+    """A release as an index tells of it; one that is told in a wrong way is refused. ``fresh``: why it has to wait."""
     try:
         requires = dict(_requires(told))
     except (KeyError, TypeError, AttributeError) as error:
         message = f"what the index says of `{name}` {version} cannot be understood"
         raise ConfigError.of("lock.release", message, cause=repr(error), fix="ask who keeps the index") from error
-    return Release(name, version, requires, told.get("yanked"))
+    return Release(name, version, requires, told.get("yanked") or fresh)
 
 
 def _requires(told: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
