@@ -80,3 +80,8 @@ def test_the_command(index: Path, tmp_path: Path) -> None:
     assert "geofence 1.0.0  For tests." in told("fence", "--index", str(index))
     assert "index.none" in told("geo", "--index", str(tmp_path), code=2)
     assert "index.none" in told("geo", "--project", str(tmp_path), code=2)
+
+
+def test_an_index_without_plugins_has_nothing_to_find(tmp_path: Path) -> None:
+    init(tmp_path / "empty", "empty")
+    assert Client(str(tmp_path / "empty"), root_of(tmp_path / "empty"), tmp_path / "cache").search() == {}

@@ -88,8 +88,13 @@ class Client:
             raise ConfigError.of("index.catalogue", message, cause=str(error)) from error
 
     def search(self) -> dict[str, Json]:
-        """What the index is searched by: plugin → line. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
-        return lines_in(self.file(FILE, self._cache / FILE).read_bytes())
+        """What the index is searched by: plugin → line. Raises ConfigError ``index.catalogue``, Failed ``index.…``."""
+        try:
+            return lines_in(self.file(FILE, self._cache / FILE).read_bytes())
+        except ConfigError as error:
+            if error.code == "index.unknown":  # nothing was ever published
+                return {}
+            raise
 
     def file(self, path: str, to: Path) -> Path:
         """A file of the index, checked. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
