@@ -1,0 +1,1 @@
+"""The bundle `site`: static pages of an index of plugins."""
