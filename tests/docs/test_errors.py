@@ -19,9 +19,9 @@ NOT_CODES = re.compile(
     r"(state|dlq|plugin|audit)\.(check|flow|query|inspect|get|put|items|names|reset|resolve|export|import|copy|verify|migrate"
     r"|list|show|drop|replay|info)"
     r"|plugin\.(add|search|build|dev|new|remove|test|wasm|js|swap|reload|lock|sync|upgrade|why|tree|outdated|audit|sbom|export|deploy|diff|publish|keys\.(new|list|rotate))\Z"
-    r"|bundle\.(json|dsse\.json|mjs)\Z"
+    r"|bundle\.(json|dsse\.json|mjs)\Z|plugin\.html\Z"
     r"|(flow\.(run|schema|started|stop|status|drain|reload))"
-    r"|index\.(init|add|yank|advise|refresh|verify|mirror|serve|trust|html|json)\Z"
+    r"|index\.(init|add|yank|advise|refresh|verify|mirror|serve|site|trust|html|json)\Z"
     r"|secret\.read|dataflare\.lock"
     r"|verify\.toml"
 )
