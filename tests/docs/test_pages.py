@@ -85,7 +85,9 @@ def shell_lines(page: str) -> Iterator[str]:
 @pytest.mark.parametrize("page", [page for page in with_blocks("sh") if page not in NOT_HERE])
 def test_the_commands_of_a_page_run(page: str, folder: Path) -> None:
     script = "\n".join(["set -e", *shell_lines(page)])
-    variables = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    # A folder of its own for what a page keeps of its user, such as keys.
+    mine = {"XDG_CONFIG_HOME": str(folder / ".config")}
+    variables = {**os.environ, **mine, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     output = folder / ".told"
     with output.open("w") as told:
         # A group of its own, so that a flow left in the background ends with the page. Output goes to a file: a pipe

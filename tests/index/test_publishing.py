@@ -374,3 +374,32 @@ def test_the_commands(
     assert run("index", "revoke-key", index, "geohash", keyid, "--since", 2)[1]["releases"] == ["1.0.0"]
     shutil.rmtree(tmp_path / "config")
     assert run("plugin", "publish", plugin(tmp_path, "1.2.0"), "--to", index)[0] == 2
+
+
+NONSENSE: list[dict[str, Any]] = [
+    {"owner": []},
+    {"owner": {"keys": 3}},
+    {"advisories": {"x": 1}},
+    {"advisories": [3]},
+    {"advisories": [{"kind": "malware", "range": "~~", "reason": "", "published": ""}]},
+    {"owner": {"identity": "x", "keyid": "x", "keys": {}, "revoked": {"x": {}}}},
+    {"owner": {"identity": "x", "keyid": "x", "keys": {"x": {"public": "zz", "snapshot": 1}}}},
+    {"releases": {"1.0.0": {"publisher": ["x"], "files": {}}}},
+    {"releases": {"1.0.0": {"publisher": {"identity": "x", "keyid": "x"}, "files": {"x": {"snapshot": "2"}}}}},
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE)
+def test_an_index_that_talks_nonsense_is_an_error_in_words(
+    index: Path, tmp_path: Path, ada: Author, nonsense: Any
+) -> None:
+    add(index, ada, plugin(tmp_path))
+    one = client(index, tmp_path)
+    told = json.loads(one.plugin("geohash").content()) | nonsense
+
+    def work() -> None:
+        listed = type(one.plugin("geohash")).told("geohash", told)
+        one.check_publisher(listed, "1.0.0")
+        listed.warned("1.0.0")
+
+    assert refusal(work)[0] in ("index.catalogue", "index.publisher")

@@ -11,7 +11,7 @@ from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any, ClassVar
 
-from packaging.specifiers import SpecifierSet
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
 from dataflare.errors import ConfigError
@@ -74,8 +74,8 @@ class Listed:
         if not isinstance(releases, dict) or not all(isinstance(each, dict) for each in releases.values()):
             raise ConfigError.of("index.catalogue", f"what the index says of `{name}` is not a list of releases")
         owner, advisories = told.get("owner") or {}, told.get("advisories") or []
-        if not isinstance(owner, dict) or not isinstance(advisories, list):
-            raise ConfigError.of("index.catalogue", f"what the index says of `{name}` and its owner cannot be read")
+        if not _understood(releases, owner, advisories):
+            raise ConfigError.of("index.catalogue", f"what the index says of who publishes `{name}` cannot be read")
         return cls(name, releases, owner, advisories)
 
     def content(self) -> bytes:
@@ -138,6 +138,27 @@ class Listed:
             have = ", ".join(self.versions()) or "none"
             raise ConfigError.of("index.unknown", f"the index has no `{self.name}` {version}", fix=f"it has {have}")
         self.releases[version]["yanked"] = reason
+
+
+def _understood(releases: dict[str, dict[str, Json]], owner: Json, advisories: Json) -> bool:
+    """Is what is said of publishers, keys and warnings of the shape that others rely on?"""
+    try:
+        words, numbers = [], []
+        for advisory in advisories:
+            SpecifierSet("" if advisory["range"] == "*" else advisory["range"])
+            words += [advisory[word] for word in ("kind", "range", "reason", "published")]
+        if owner:
+            keys, revoked = owner["keys"].values(), owner.get("revoked", {}).values()
+            words += [owner["identity"], owner["keyid"]]
+            words += [*(key["public"] for key in keys), *(told["reason"] for told in revoked)]
+            numbers += [*(key["snapshot"] for key in keys), *(told["from"] for told in revoked)]
+        for release in releases.values():
+            if publisher := release.get("publisher"):
+                words += [publisher["identity"], publisher["keyid"]]
+                numbers += [file["snapshot"] for file in release["files"].values()]
+        return all(isinstance(word, str) for word in words) and all(isinstance(each, int) for each in numbers)
+    except (InvalidSpecifier, KeyError, TypeError, AttributeError):
+        return False
 
 
 def _told(manifest: bytes) -> dict[str, Json]:
