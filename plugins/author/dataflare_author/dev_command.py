@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ def dev(path: Path, project: Path, grant: bool, as_json: bool) -> int:
         return FAILED
     if not as_json:
         tell(f"watching {path.absolute()}; interrupt to end")
-    for _ in changes(path.absolute()):
-        round()
+    with suppress(KeyboardInterrupt):  # one that comes in the middle of a round, too
+        for _ in changes(path.absolute()):
+            round()
     return 0
 
 

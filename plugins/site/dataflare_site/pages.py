@@ -5,8 +5,9 @@ What authors wrote is text and never markup: templates escape it, and the pages'
 
 from __future__ import annotations
 
+import hashlib
 import json
-import zipfile
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,16 @@ from dataflare.errors import ConfigError
 from dataflare_index.catalogue import Listed
 from dataflare_index.publishing import names_of
 from dataflare_index.searching import line_of, newest_of
-from dataflare_index.signing import put
+from dataflare_packages.surface import Surface
+from dataflare_site.history import history, surfaces_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 Json = Any
 ASSETS = Path(__file__).parent / "assets"
-MOST_DESCRIBED = 4 << 20
-"""Bytes of a description that are read."""
+NEWEST = 8
+"""Plugins that the home page shows before anybody searches."""
 
 
 def make(index: Path, site: Path) -> dict[str, Json]:
@@ -31,26 +33,100 @@ def make(index: Path, site: Path) -> dict[str, Json]:
         raise ConfigError.of("index.none", f"{index} holds no index", fix="begin one: `dataflare index init`")
     named = json.loads((index / "index.json").read_text("utf-8"))["name"]
     listed = [one for one in (Listed.read(index, name) for name in names_of(index)) if one.releases]
-    needed_by = _dependents(listed)
-    templates = _templates()
-    home = templates.get_template("home.html").render(index=named, number=len(listed), up="")
+    needed_by, made, templates = _dependents(listed), _Made.read(site), _templates()
+    newest = sorted(listed, key=_published, reverse=True)[:NEWEST]
+    shown = [(one.name, newest_of(one), one.releases[newest_of(one)]) for one in newest]
+    home = templates.get_template("home.html").render(index=named, number=len(listed), newest=shown, up="")
     pages = {"index.html": home.encode(), "search-data.js": _search_data([_searched(one) for one in listed])}
     written = sum(_write(site / name, content) for name, content in pages.items())
     written += sum(_write(site / asset.name, asset.read_bytes()) for asset in ASSETS.iterdir())
-    page = templates.get_template("plugin.html")
+    known = {one.name for one in listed}
     for one in listed:
-        version = newest_of(one)
-        told = {
-            "plugin": one.name,
-            "version": version,
-            "release": one.releases[version],
-            "components": _components(index, one, version),
-            "versions": [(each, one.releases[each]) for each in reversed(one.versions())],
-            "dependents": needed_by.get(one.name, []),
-        }
-        text = page.render(index=named, up="../../", **told)
-        written += _write(site / "plugin" / one.name / "index.html", text.encode())
+        around = [
+            named,
+            needed_by.get(one.name, []),
+            sorted(known & one.releases[newest_of(one)]["dependencies"].keys()),
+        ]
+        if made.has(one, around):
+            continue
+        for name, content in _pages(index, one, templates, named, needed_by.get(one.name, []), known).items():
+            written += _write(site / "plugin" / one.name / name, content)
+        made.keep(one, around)
+    made.write(known)
     return {"site": str(site), "plugins": len(listed), "written": written}
+
+
+def _pages(
+    index: Path, one: Listed, templates: Environment, named: str, dependents: list[str], known: set[str]
+) -> dict[str, bytes]:
+    """The page of a plugin, and that of its report of conformance, where it has one."""
+    version, surfaces = newest_of(one), surfaces_of(index, one)
+    release = one.releases[version]
+    told = {
+        "index": named,
+        "up": "../../",
+        "plugin": one.name,
+        "version": version,
+        "release": release,
+        "publisher": release.get("publisher") or {},
+        "report": release.get("report") or {},
+        "warned": one.warned(version),
+        "components": _components(release, surfaces.get(version)),
+        "versions": history(index, one, surfaces),
+        "dependents": dependents,
+        "known": known,
+    }
+    pages = {"index.html": templates.get_template("plugin.html").render(told).encode()}
+    try:
+        report = json.loads((index / "reports" / one.name / f"{version}.json").read_text("utf-8"))
+        text = json.dumps(report, indent=1, ensure_ascii=False)
+    except (OSError, ValueError):
+        return pages
+    return {**pages, "report.html": templates.get_template("report.html").render({**told, "text": text}).encode()}
+
+
+class _Made:
+    """What pages were made of when they were written last, so that nothing is rendered again without need."""
+
+    def __init__(self, file: Path, told: dict[str, str]) -> None:
+        self._file = file
+        self._told = told
+        sources = [
+            *sorted((Path(__file__).parent / "templates").iterdir()),
+            *sorted(Path(__file__).parent.glob("*.py")),
+        ]
+        self._by = hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
+
+    @classmethod
+    def read(cls, site: Path) -> _Made:
+        """What a site's folder says of itself; nothing where it is new."""
+        file = site / "made.json"
+        try:
+            told = json.loads(file.read_text("utf-8"))
+        except (OSError, ValueError):
+            told = {}
+        return cls(file, told if isinstance(told, dict) else {})
+
+    def has(self, one: Listed, around: Json) -> bool:
+        """Is a plugin's page as it would be made now?"""
+        page = self._file.parent / "plugin" / one.name / "index.html"
+        return self._told.get(one.name) == self._digest(one, around) and page.exists()
+
+    def keep(self, one: Listed, around: Json) -> None:
+        """Its page is made."""
+        self._told[one.name] = self._digest(one, around)
+
+    def write(self, known: set[str]) -> None:
+        """Remember it for the plugins that there are."""
+        told = {name: digest for name, digest in sorted(self._told.items()) if name in known}
+        _write(self._file, json.dumps(told, indent=0).encode())
+
+    def _digest(self, one: Listed, around: Json) -> str:
+        return hashlib.sha256(one.content() + json.dumps([self._by, around]).encode()).hexdigest()
+
+
+def _published(one: Listed) -> str:
+    return max((str(file["published"]) for file in one.releases[newest_of(one)]["files"].values()), default="")
 
 
 def fields_of(schema: Json) -> list[dict[str, str]]:
@@ -79,35 +155,19 @@ def _templates() -> Environment:
     return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
-def _components(index: Path, one: Listed, version: str) -> list[dict[str, Json]]:
-    """The components of a release, by kind and name, each with what a wheel of it says of its configuration."""
-    release = one.releases[version]
-    described = _described(index, one.name, sorted(release["files"]))
+def _components(release: Json, surface: Surface | None) -> list[dict[str, Json]]:
+    """The components of a release, by kind and name, each with what its wheel says of its configuration."""
+    described = surface.components if surface else {}
     return [
         {
             "kind": kind,
             "name": name,
             "summary": release["summaries"].get(kind, {}).get(name, ""),
-            "fields": fields_of(described.get((kind, name))),
+            "fields": fields_of(described.get(f"{kind}/{name}", {}).get("config")),
         }
         for kind, names in sorted(release["components"].items())
         for name in names
     ]
-
-
-def _described(index: Path, plugin: str, wheels: list[str]) -> dict[tuple[str, str], Json]:
-    """Kind and name of a component → the JSON Schema of its configuration, from the ``components.json`` of a wheel."""
-    table = f"dataflare_{plugin.replace('-', '_')}/components.json"
-    for file in wheels:
-        try:
-            with zipfile.ZipFile(index / "files" / plugin / file) as archive:
-                if archive.getinfo(table).file_size > MOST_DESCRIBED:
-                    continue
-                told = json.loads(archive.read(table))
-            return {(str(each["kind"]), str(each["name"])): each.get("config") for each in told["components"]}
-        except (OSError, KeyError, TypeError, AttributeError, ValueError, zipfile.BadZipFile):
-            continue
-    return {}
 
 
 def _type_of(told: dict[str, Json]) -> str:
@@ -141,8 +201,11 @@ def _search_data(lines: list[dict[str, Json]]) -> bytes:
 
 
 def _write(file: Path, content: bytes) -> int:
-    """Write a file where it is not that already; the number of files written."""
+    """Write a file whole, where it is not that already; the number of files written."""
     if file.exists() and file.read_bytes() == content:
         return 0
-    put(file, content)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f".{file.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(file)
     return 1

@@ -51,8 +51,19 @@ function search() {
   at("told").textContent = `${found.length} found${first}`;
 }
 
+/** The arrows go through what was found, and back to the words. */
+function step(event) {
+  const way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const stops = [at("words"), ...at("found").querySelectorAll("a")];
+  const here = stops.indexOf(document.activeElement);
+  if (!way || here < 0) return;
+  event.preventDefault();
+  stops[Math.min(Math.max(here + way, 0), stops.length - 1)].focus();
+}
+
 fill();
 search();
+document.addEventListener("keydown", step);
 for (const id of ["words", ...Object.keys(facets)]) at(id).addEventListener("input", search);
 document.addEventListener("keydown", (event) => {
   if (event.key === "/" && !/^(INPUT|SELECT)$/.test(document.activeElement.tagName)) {
