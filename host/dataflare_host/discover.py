@@ -77,15 +77,16 @@ def _claims(installed: Installed, path: Sequence[str]) -> list[Claim]:
 
 
 def _one_claimant(claims: Iterable[Claim]) -> list[tuple[Claim, Problem | None]]:
-    """Each claim, and what is wrong with it. The distribution ``dataflare-ID`` owns ID; without it, nobody wins."""
+    """Each claim, and what is wrong with it: ID is claimed once, by the distribution ``dataflare-ID``, or by nobody."""
     by_id: dict[str, list[Claim]] = {}
     for claim in claims:
         by_id.setdefault(claim.id, []).append(claim)
     judged: list[tuple[Claim, Problem | None]] = []
     for id, rivals in by_id.items():
-        owners = [claim for claim in rivals if claim.distribution == f"dataflare-{id}"] or rivals
+        owners = [claim for claim in rivals if claim.distribution == f"dataflare-{id}"]
         message = f"the id `{id}` is claimed by {' and '.join(sorted(f'`{claim.distribution}`' for claim in rivals))}"
-        conflict = Problem("plugin.id_conflict", message, fix="uninstall all but one of them")
+        fix = f"uninstall all but `dataflare-{id}`, which alone may claim it"
+        conflict = Problem("plugin.id_conflict", message, fix=fix)
         judged += [(claim, None if owners == [claim] else conflict) for claim in rivals]
     return judged
 

@@ -58,6 +58,13 @@ def test_two_strangers_with_one_id_are_both_set_aside(site):
     assert faults(catalogue, "shop") == ["plugin.id_conflict", "plugin.id_conflict"]
 
 
+def test_an_id_is_claimed_by_the_distribution_of_its_name_alone(site):
+    site.install("shop", distribution="acme-shop")
+    catalogue = discover()
+    assert "shop" not in catalogue.plugins
+    assert faults(catalogue, "shop") == ["plugin.id_conflict"]
+
+
 def test_the_owner_of_an_id_keeps_it(site):
     site.install("shop", distribution="evil-shop", package="testplugin_shop_evil")
     site.install("shop", package="testplugin_shop_good")

@@ -82,6 +82,7 @@ def test_rights_wait_until_they_are_accepted(publish: Publish, project: Path, an
     publish("left", "1.0.0")
     assert answer("add", "left")[0] == 0
     publish("left", "1.1.0", asks=HTTP)
+    assert answer("upgrade", "--plan")[1]["differences"]["left"][0]["what"] == "permission"
     for words in (("upgrade", "--plan"), ("upgrade",)):
         code, told = answer(*words)
         assert (code, told["waits"][0]["plugin"], told["waits"][0]["change"]) == (5, "left", "permissions")

@@ -86,8 +86,9 @@ def upgrade(
         raise ConfigError.of("lock.unknown", f"`{unknown[0]}` is not in the lock", fix="name plugins of the lock")
     made = make(project, host, consent=consent, upgrade=names or None)
     if plan:
-        made.accepted()
-        return {"plan": True, "changes": made.changes(), "waits": []}
+        told = _differences(made, project)
+        made.accepted({"differences": told})
+        return {"plan": True, "changes": made.changes(), "differences": told, "waits": []}
     return _written(made, project)
 
 
@@ -140,6 +141,28 @@ def _written(made: Locking, project: Path) -> dict[str, Json]:
         "changes": made.changes(),
         "plugins": {name: each.version for name, each in sorted(found.plugins.items())},
     }
+
+
+def _differences(made: Locking, project: Path) -> dict[str, list[dict[str, Json]]]:
+    """Plugin → what changes for those who use it; without the releases that its index does not have any more."""
+    from dataflare_index.trusted import indexes_of
+    from dataflare_packages.differing import compare
+    from dataflare_packages.surface import surface_in
+
+    indexes = indexes_of(project)
+    found = {}
+    for each in made.changes():
+        name, old, new = each["plugin"], made.before.plugins.get(each["plugin"]), made.lock.plugins.get(each["plugin"])
+        if old is None or new is None or not old.index or not new.index:
+            continue
+        try:
+            sides = [surface_in(indexes, name, side.version, side.index) for side in (old, new)]
+        except ConfigError as error:
+            if error.code != "index.unknown":
+                raise
+            continue
+        found[name] = [difference.as_json() for difference in compare(*sides).differences]
+    return found
 
 
 def _entry(project: Path, name: str) -> Mapping[str, Json]:

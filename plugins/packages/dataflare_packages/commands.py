@@ -82,7 +82,7 @@ class Upgrade(Command, name="plugin.upgrade", group="plugin"):
     accept: list[str] = field(default=[], help=ACCEPT)
 
     def call(self, host: Any, names: list[str] = []) -> Json:  # noqa: B006
-        """``{"changes", "waits"}`` of a plan, else as ``plugin lock``. Raises as that does."""
+        """``{"changes", "differences", "waits"}`` of a plan, else as ``plugin lock``. Raises as that does."""
         from dataflare_packages.accepting import Consent
         from dataflare_packages.changing import upgrade
 
@@ -101,8 +101,10 @@ class Upgrade(Command, name="plugin.upgrade", group="plugin"):
 
 
 def changes_of(answer: Json) -> str:
-    """Each plugin whose version changes, a line."""
+    """Each plugin whose version changes, a line, and below it what changes for those who use it."""
     lines = []
     for each in answer["changes"]:
         lines.append(f"{styled(each['plugin'], bold=True)}  {each['from'] or '(new)'} → {each['to'] or '(gone)'}")
+        for one in answer.get("differences", {}).get(each["plugin"], ()):
+            lines.append(f"  {one['weight']:5}  {one['what']} {one['place']}: {one['words']}")
     return "\n".join(lines)

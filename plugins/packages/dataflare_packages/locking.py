@@ -37,15 +37,15 @@ class Locking:
         told = [(name, _version(old.get(name)), _version(new.get(name))) for name in sorted({*old, *new})]
         return [{"plugin": name, "from": one, "to": other} for name, one, other in told if one != other]
 
-    def accepted(self) -> Lock:
-        """The lock. Raises NotAccepted ``lock.not_accepted`` where something waits."""
+    def accepted(self, more: Mapping[str, Json] = {}) -> Lock:
+        """The lock. Raises NotAccepted ``lock.not_accepted`` where something waits; ``more``: details for it."""
         if self.waits:
             raise NotAccepted.of(
                 "lock.not_accepted",
                 "a change has to be accepted first",
                 cause="; ".join(wait.render() for wait in self.waits),
                 fix="give --grant to grant what is asked for, --accept NAME to accept all of a plugin's change",
-                details={"waits": [wait.as_json() for wait in self.waits], "changes": self.changes()},
+                details={"waits": [wait.as_json() for wait in self.waits], "changes": self.changes(), **more},
             )
         return self.lock
 

@@ -12,6 +12,8 @@ from dataflare_packages.resting import rest_of, too_fresh, withdrawn
 from dataflare_packages.wishes import Wish
 
 if TYPE_CHECKING:
+    from datetime import timedelta
+
     from dataflare_host.host import HostApi
     from dataflare_host.manifest import Manifest
     from dataflare_index.catalogue import Listed
@@ -53,11 +55,8 @@ class Sources:
         home, listed = self._found(name)
         if listed is None:
             return []
-        return [
-            _release(name, version, told, too_fresh(told, self._rest, self.indexes[home]))
-            for version, told in listed.releases.items()
-            if not withdrawn(listed, version)
-        ]
+        found = (_release(listed, version, self._rest, self.indexes[home]) for version in listed.releases)
+        return [release for release in found if release is not None]
 
     def home(self, name: str) -> str:
         """The index that a plugin comes from; empty where none has it. Raises NotTrusted ``index.two_indexes``."""
@@ -143,14 +142,18 @@ def file_for(files: Mapping[str, Json] | Iterable[str]) -> str | None:
     return None
 
 
-def _release(name: str, version: str, told: Mapping[str, Json], fresh: str | None) -> Release:
-    """A release as an index tells of it; one that is told in a wrong way is refused. ``fresh``: why it has to wait."""
+def _release(listed: Listed, version: str, rest: timedelta, index: Trusted) -> Release | None:
+    """A release as an index tells of it, None where nobody should have it; one told in a wrong way is refused."""
+    told = listed.releases[version]
     try:
         requires = dict(_requires(told))
+        if withdrawn(listed, version):
+            return None
+        fresh = too_fresh(told, rest, index)
     except (KeyError, TypeError, AttributeError) as error:
-        message = f"what the index says of `{name}` {version} cannot be understood"
+        message = f"what the index says of `{listed.name}` {version} cannot be understood"
         raise ConfigError.of("lock.release", message, cause=repr(error), fix="ask who keeps the index") from error
-    return Release(name, version, requires, told.get("yanked") or fresh)
+    return Release(listed.name, version, requires, told.get("yanked") or fresh)
 
 
 def _requires(told: Mapping[str, Json]) -> Iterator[tuple[str, str]]:

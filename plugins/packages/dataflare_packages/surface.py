@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import read_wheel
 from dataflare_host.manifest import FILE
+
+if TYPE_CHECKING:
+    from dataflare_index.trusted import Trusted
 
 Json = Any
 TABLE = "components.json"
@@ -80,9 +83,16 @@ def _of_wheel(path: Path) -> Surface:
 
 
 def _of_index(name: str, version: str, project: Path) -> Surface:
-    from dataflare_index.trusted import holder_of, some_indexes_of
+    from dataflare_index.trusted import some_indexes_of
 
-    index, listed = holder_of(some_indexes_of(project), name)
+    return surface_in(some_indexes_of(project), name, version)
+
+
+def surface_in(indexes: Iterable[Trusted], name: str, version: str, pinned: str = "") -> Surface:
+    """Of a release, from the one index that has the plugin, or the ``pinned`` one. Raises as ``surface_of``."""
+    from dataflare_index.trusted import holder_of
+
+    index, listed = holder_of(indexes, name, pinned)
     release = listed.releases.get(version)
     if release is None:
         have = ", ".join(listed.versions())
