@@ -403,3 +403,29 @@ def test_an_index_that_talks_nonsense_is_an_error_in_words(
         listed.warned("1.0.0")
 
     assert refusal(work)[0] in ("index.catalogue", "index.publisher")
+
+
+def test_a_signature_by_another_key_is_none(index: Path, tmp_path: Path, ada: Author, eve: Author) -> None:
+    made = plugin(tmp_path)
+    sent = json.loads(submission([read_wheel(made)], ada).content())
+    posing = submission([read_wheel(made)], Author("x", ada.identity, eve.signer)).envelopes[made.name]
+    posing["signatures"][0]["keyid"] = ada.keyid
+    sent["envelopes"] = {made.name: posing}
+    wrong = Submission.read(json.dumps(sent).encode())
+    assert refusal(lambda: publishing.add(index, [made], sent=wrong)) == ("index.publisher", "wrong_key")
+
+
+def test_an_index_cannot_put_its_own_key_under_an_authors_id(
+    index: Path, tmp_path: Path, ada: Author, eve: Author
+) -> None:
+    made = plugin(tmp_path)
+    add(index, ada, made)
+    forged = submission([read_wheel(made)], Author("x", ada.identity, eve.signer)).envelopes[made.name]
+    place = place_of("geohash", made.name)
+    (index / place).write_text(json.dumps(forged))
+    with publishing.changing(index):
+        listed = publishing.signed_listing(index, "geohash")
+        listed.owner["keys"][ada.keyid]["public"] = eve.public
+        publishing._changed(index, [listed], [place])
+    one = client(index, tmp_path)
+    assert refusal(lambda: one.check_publisher(one.plugin("geohash"), "1.0.0")) == ("index.publisher", "wrong_key")

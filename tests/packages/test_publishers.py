@@ -147,7 +147,8 @@ def test_what_a_stolen_key_signed_is_told_of_and_not_chosen(
 def test_what_is_fresh_rests(sign: Sign, project: Path, answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
     sign("1.0.0")
     (project / "plugins.toml").write_text((project / "plugins.toml").read_text() + '\n[choice]\nrest = "72h"\n')
-    assert answer("add", "left")[0] == 3
+    code, told = answer("add", "left")
+    assert (code, "not chosen: `left` 1.0.0: published" in told["errors"][0]["cause"]) == (3, True)
     assert answer("add", "left==1.0.0")[0] == 0
     later = datetime.now(UTC) + timedelta(days=3, minutes=1)
     monkeypatch.setattr(clock, "now", lambda: later)

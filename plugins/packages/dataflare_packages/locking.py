@@ -70,7 +70,7 @@ def make(
     sources = Sources(project, wishes, host, homes)
     shelf = Shelf(sources.releases, here(host), kept, [name for name, wish in wishes.items() if wish.prereleases])
     roots = {name: wish.wanted for name, wish in wishes.items()}
-    chosen = _solved(roots, shelf)
+    chosen = _solved(roots, shelf, sources.passed_over)
     pending: list[Wait] = []
     plugins, own = {}, {}
     for name, release in chosen.items():
@@ -89,7 +89,7 @@ def make(
     return Locking(_steady(Lock(roots, indexes, plugins, own), before), before, tuple(pending))
 
 
-def _solved(roots: Mapping[str, str], shelf: Shelf) -> dict[str, Release]:
+def _solved(roots: Mapping[str, str], shelf: Shelf, passed_over: Mapping[str, Collection[str]]) -> dict[str, Release]:
     try:
         found = solve(roots, shelf)
         if found is not None:
@@ -105,7 +105,10 @@ def _solved(roots: Mapping[str, str], shelf: Shelf) -> dict[str, Release]:
         ) from error
     lines = conflict.render().splitlines()
     fixes = [line.strip() for line in lines if line.startswith("  fix: ")]
-    cause = "; ".join(line.strip() for line in lines[1:] if line.strip() not in fixes)
+    told = [line.strip() for line in lines[1:] if line.strip() not in fixes]
+    involved = {*conflict.core, *(link.name for chain in conflict.chains for link in chain)}
+    told += [f"not chosen: {each}" for name in sorted(involved) for each in passed_over.get(name, ())]
+    cause = "; ".join(told)
     fix = "; ".join(each.removeprefix("fix: ") for each in fixes) or "take one of these demands out of the set"
     raise NoSolution.of("lock.no_solution", lines[0].rstrip(":"), cause=cause, fix=fix, details=conflict.as_json())
 

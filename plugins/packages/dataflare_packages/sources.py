@@ -44,6 +44,8 @@ class Sources:
         self._own = {id: manifest for id, manifest in host.table().plugins.items() if not _of_set(manifest, project)}
         self._told: dict[str, tuple[str, Listed | None]] = {}
         self._rest = rest_of(project)
+        self.passed_over: dict[str, list[str]] = {}
+        """Plugin → releases that are not chosen by themselves, and why."""
 
     def releases(self, name: str) -> list[Release]:
         """The releases of a plugin; none where nobody has it. Raises NotTrusted."""
@@ -55,8 +57,14 @@ class Sources:
         home, listed = self._found(name)
         if listed is None:
             return []
-        found = (_release(listed, version, self._rest, self.indexes[home]) for version in listed.releases)
-        return [release for release in found if release is not None]
+        found = []
+        for version in listed.releases:
+            release, why = _release(listed, version, self._rest, self.indexes[home])
+            if why:
+                self.passed_over.setdefault(name, []).append(f"`{name}` {version}: {why}")
+            if release is not None:
+                found.append(release)
+        return found
 
     def home(self, name: str) -> str:
         """The index that a plugin comes from; empty where none has it. Raises NotTrusted ``index.two_indexes``."""
@@ -142,18 +150,21 @@ def file_for(files: Mapping[str, Json] | Iterable[str]) -> str | None:
     return None
 
 
-def _release(listed: Listed, version: str, rest: timedelta, index: Trusted) -> Release | None:
-    """A release as an index tells of it, None where nobody should have it; one told in a wrong way is refused."""
+def _release(listed: Listed, version: str, rest: timedelta, index: Trusted) -> tuple[Release | None, str]:
+    """A release as an index tells of it, None where nobody should have it, and why it is not chosen by itself.
+
+    Raises ConfigError ``lock.release`` for one that is told in a wrong way.
+    """
     told = listed.releases[version]
     try:
         requires = dict(_requires(told))
-        if withdrawn(listed, version):
-            return None
+        if harm := withdrawn(listed, version):
+            return None, harm
         fresh = too_fresh(told, rest, index)
     except (KeyError, TypeError, AttributeError) as error:
         message = f"what the index says of `{listed.name}` {version} cannot be understood"
         raise ConfigError.of("lock.release", message, cause=repr(error), fix="ask who keeps the index") from error
-    return Release(listed.name, version, requires, told.get("yanked") or fresh)
+    return Release(listed.name, version, requires, told.get("yanked") or fresh), fresh or ""
 
 
 def _requires(told: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
