@@ -29,8 +29,9 @@ def wheel(
     tag: str = "py3-none-any",
     runtime: str = "wasm",
     needs: str = "",
+    table: bytes = b"",
 ) -> Path:
-    """A wheel of a plugin."""
+    """A wheel of a plugin. ``table``: its ``components.json``."""
     package = f"dataflare_{id.replace('-', '_')}"
     info = f"{package}-{version}.dist-info"
     asked = f"Requires-Dist: {needs}\n" if needs else ""
@@ -43,6 +44,8 @@ def wheel(
         f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         f"{info}/entry_points.txt": f"[dataflare.plugins]\n{id} = {package}\n".encode(),
     }
+    if table:
+        files[f"{package}/components.json"] = table
     lines = [
         f"{name},sha256={urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
         for name, data in files.items()

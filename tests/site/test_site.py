@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from dataflare import ConfigError
 from dataflare_index.catalogue import Listed
-from dataflare_index.publishing import init
+from dataflare_index.publishing import add, init
 from dataflare_site.pages import fields_of, make
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "index"))
+from wheels import wheel
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -65,3 +69,38 @@ def test_a_schema_becomes_rows_and_nonsense_none() -> None:
     schema = {"properties": {"size": {"type": "integer", "default": 3}, "odd": 1}, "required": ["size"]}
     assert fields_of(schema) == [{"name": "size", "type": "integer", "default": "3", "required": "yes", "text": ""}]
     assert fields_of({"properties": []}) == []
+
+
+def test_a_page_says_what_changed_and_what_is_not_verified(tmp_path: Path) -> None:
+    one = {"config": {"type": "object", "properties": {"size": {"type": "integer"}}}}
+    two = {"config": {"type": "object", "properties": {"size": {"type": "integer"}, "unit": {"type": "string"}}}}
+    page = _page(tmp_path, one, two)
+    assert "config <code>processor/geohash/unit</code> is new" in page
+    assert "not verified" in page
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"config": "text"},
+        {"config": {"properties": [1], "required": 3}},
+        {"config": {"properties": {"size": {"type": {}, "enum": 3, "anyOf": [1]}}}},
+        {"config": {"$ref": "#"}},
+        {"abilities": 3},
+        {"aliases": 3, "operations": 3, "version": []},
+    ],
+)
+def test_a_nonsensical_description_keeps_no_page_from_being_made(tmp_path: Path, odd: dict[str, object]) -> None:
+    usual = {"config": {"type": "object", "properties": {"size": {"type": "integer"}}}}
+    assert "1.1.0" in _page(tmp_path, usual, odd)
+
+
+def _page(folder: Path, *described: dict[str, object]) -> str:
+    """The page of a plugin with a version for each description of its component."""
+    place = folder / "index"
+    init(place, "test")
+    for number, told in enumerate(described):
+        table = {"components": [{"kind": "processor", "name": "geohash", **told}]}
+        add(place, [wheel(folder / "wheels", "geohash", f"1.{number}.0", table=json.dumps(table).encode())])
+    make(place, folder / "site")
+    return (folder / "site" / "plugin" / "geohash" / "index.html").read_text("utf-8")

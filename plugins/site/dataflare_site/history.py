@@ -55,8 +55,9 @@ def _changes(old: Surface | None, new: Surface | None) -> tuple[list[dict[str, J
         return [], True
     try:
         found = compare(old, new)
-    except DataflareError:
-        return [], True
+        honest = found.honest
+    except (DataflareError, TypeError, ValueError, AttributeError, LookupError, RecursionError):
+        return [], True  # a stranger's nonsense: it may not keep the pages of others from being made
     order = ("major", "minor", "patch")
     changes = sorted((each.as_json() for each in found.differences), key=lambda each: order.index(each["weight"]))
-    return changes, found.honest
+    return changes, honest
