@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from dataflare_host.manifest import CONTRACT, VERSION, Manifest
 
 GROUP = "dataflare.plugins"
-_MADE_BY = [3, CONTRACT, VERSION, sys.version]
+_MADE_BY = [4, CONTRACT, VERSION, sys.version]
 _METADATA = (".dist-info", ".egg-info")
 _SETTLED = 2.0
 """Seconds after which a folder's time stamp is trusted: a change within the clock's grain would go unseen."""

@@ -80,6 +80,8 @@ class PluginSet:
     plugins: Mapping[str, Member] = field(default_factory=dict)
     loaders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     broker: Mapping[str, Any] = field(default_factory=dict)
+    named: frozenset[str] | None = None
+    """All plugins that the set or its lock names, installed ones too; None where there is no set."""
 
     def beside(self, other: PluginSet) -> PluginSet:
         """Both; where they say the same word, ``other`` holds."""
@@ -134,7 +136,7 @@ def read_set(folder: Path) -> PluginSet:
     broker = _table(given, "broker", problems)
     if problems:
         raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
-    return PluginSet(members, loaders, broker)
+    return PluginSet(members, loaders, broker, frozenset({*named, *members, *installed.get("host", {})}))
 
 
 def named_in(file: Path) -> set[str]:

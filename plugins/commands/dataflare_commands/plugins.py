@@ -20,7 +20,12 @@ class List(Command, name="plugin.list", group="plugin"):
     """The plugins, and the faulty ones with what is wrong; no plugin's code is imported."""
 
     def call(self, host: Any) -> Json:
-        """``{"plugins": [{"id", "version", "summary", "runtime"}], "faulty": [{"id", "version", "problems"}]}``."""
+        """``{"plugins": [{"id", "version", "summary", "runtime"}], "faulty": [{"id", "version", "problems"}]}``.
+
+        Those that neither set nor lock names are in ``unverified`` too: ``[{"id", "version", "problems"}]``.
+        """
+        from dataflare_host.unverified import problem_of
+
         known = host.table()
         plugins = [
             {"id": each.id, "version": each.version, "summary": each.summary, "runtime": each.runtime}
@@ -30,12 +35,19 @@ class List(Command, name="plugin.list", group="plugin"):
             {"id": each.id, "version": each.version, "problems": [problem.as_json() for problem in each.problems]}
             for each in known.faulty
         ]
-        return {"plugins": plugins, "faulty": faulty}
+        unverified = [
+            {"id": each.id, "version": each.version, "problems": [problem_of(each).as_json()]}
+            for each in known.plugins.values()
+            if each.unverified
+        ]
+        return {"plugins": plugins, "faulty": faulty, "unverified": unverified}
 
     def show(self, answer: Json) -> str:
         """A line a plugin; the faulty ones go to stderr."""
         for each in answer["faulty"]:
             tell(f"\n{each['id']} {each['version']} cannot be used:")
+            show_problems(Problem(**problem) for problem in each["problems"])
+        for each in answer["unverified"]:
             show_problems(Problem(**problem) for problem in each["problems"])
         return table([(p["id"], p["version"], p["summary"]) for p in answer["plugins"]], ("plugin", "version", ""))
 
