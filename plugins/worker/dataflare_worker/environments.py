@@ -18,6 +18,7 @@ from typing import Any
 
 from dataflare_worker.installing import install
 from dataflare_worker.lent import Lent, link_all
+from dataflare_worker.pylock import install_pinned
 
 _log = logging.getLogger("dataflare.worker")
 _MADE = "environment.json"
@@ -31,20 +32,25 @@ class Environments:
         self.folder = folder or usual_folder()
         self._installer = installer
 
-    def python(self, requirements: Sequence[str], plugin: str) -> Path:
+    def python(self, requirements: Sequence[str], plugin: str, pylock: Path | None = None) -> Path:
         """The interpreter of an environment with these distributions and this host's SDK; it is made at need.
+
+        A ``pylock`` says which files of them, and all that they need.
 
         Raises ConfigError (``worker.environment``) where they cannot be installed.
         """
         needed = sorted(set(requirements))
         lent = Lent.of(needed)
         words = [str(_VERSION), sys.version, sys.base_prefix, *lent.names(), *needed]
+        pinned = pylock.read_bytes() if pylock else None
+        if pinned is not None:
+            words.append(f"pylock {hashlib.sha256(pinned).hexdigest()}")
         key = _digest(words)
         made = self.folder / key
         if not (made / _MADE).is_file():
             with _locked(self.folder / f"{key}.lock"):
                 if not (made / _MADE).is_file():
-                    self._make(made, needed, lent, plugin)
+                    self._make(made, needed, lent, plugin, pinned)
         return made / "bin" / "python"
 
     def linked(self, places: Sequence[Path]) -> Path:
@@ -53,7 +59,7 @@ class Environments:
         link_all(places, folder)
         return folder
 
-    def _make(self, folder: Path, requirements: Sequence[str], lent: Lent, plugin: str) -> None:
+    def _make(self, folder: Path, requirements: Sequence[str], lent: Lent, plugin: str, pinned: bytes | None) -> None:
         """Make an environment in its place, since its scripts name it; ``_MADE``, written last, says that it is one."""
         shutil.rmtree(folder, ignore_errors=True)
         missing = [each for each in requirements if not lent.satisfy(each)]
@@ -61,7 +67,10 @@ class Environments:
         try:
             venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
             told: dict[str, Any] = {"requirements": list(requirements), "installer": None}
-            if missing:
+            if pinned is not None:
+                install_pinned(folder, pinned, missing, plugin)
+                told["installer"] = "uv"
+            elif missing:
                 files = self.folder / "files"
                 lent, told["installer"] = install(folder, requirements, lent, plugin, files, self._installer)
             loan = self.folder / "linked" / _digest(lent.names())

@@ -16,6 +16,7 @@ from dataflare_host.kinds import Loader
 from dataflare_worker.environments import Environments
 from dataflare_worker.needs import needs_of
 from dataflare_worker.process import Launch
+from dataflare_worker.pylock import pylock_of
 from dataflare_worker.starts import Processes
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Worker(Loader):
 
     def prepare(self, manifest: Manifest, host: HostApi) -> None:
         """Make the environment of a plugin before it is needed. Raises ConfigError ``worker.environment``."""
-        self._environments().python(needs_of(Path(manifest.file).parent).requirements, manifest.id)
+        package = Path(manifest.file).parent
+        self._environments().python(needs_of(package).requirements, manifest.id, pylock_of(package))
 
     def close(self) -> None:
         """End the guests that nobody uses."""
@@ -52,11 +54,12 @@ class Worker(Loader):
 
     def _launch(self, manifest: Manifest, limits: Limits, host: HostApi) -> Launch:
         """How the guests of a plugin are started; its environment is made at need. Raises ConfigError."""
-        needs, environments = needs_of(Path(manifest.file).parent), self._environments()
+        package = Path(manifest.file).parent
+        needs, environments = needs_of(package), self._environments()
         granted = host.grants(manifest.id)
         return Launch(
             plugin=manifest.id,
-            python=environments.python(needs.requirements, manifest.id),
+            python=environments.python(needs.requirements, manifest.id, pylock_of(package)),
             targets=targets_of(manifest),
             path=[environments.linked(needs.links) if needs.links else needs.folder],
             environment={name: os.environ[name] for name in os.environ if allows(granted, "env", name=name)},
