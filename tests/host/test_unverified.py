@@ -5,6 +5,7 @@ import json
 import pytest
 
 from dataflare_host.app import Host
+from dataflare_host.cli import main
 
 ASKS = """
 [kinds]
@@ -58,3 +59,14 @@ def test_what_is_named_needed_or_local_is_not(site, project):
     assert entered(project)[0].unverified
     told.write_text('{"url": "file:///somewhere/stranger", "dir_info": {}}')
     assert not entered(project)[0].unverified
+
+
+def test_the_list_says_which_and_why(site, project, monkeypatch, capsys):
+    site.install("stranger", ASKS)
+    (project / "plugins.toml").write_text("[plugins]\n")
+    monkeypatch.chdir(project)
+    assert main(["plugin", "list", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])["unverified"]
+    assert [(each["id"], each["problems"][0]["code"]) for each in told] == [("stranger", "plugin.unverified")]
+    assert main(["plugin", "list"]) == 0
+    assert "plugin.unverified" in capsys.readouterr().err
