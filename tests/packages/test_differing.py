@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataflare.errors import ConfigError
 from dataflare_packages.differing import compare
 from dataflare_packages.schema_changes import changes
 from dataflare_packages.surface import Surface
@@ -171,3 +172,10 @@ def test_the_command_compares_wheels_folders_and_releases(
     assert (code, told["errors"][0]["code"]) == (2, "diff.plugin")
     code, told = answer("diff", first, "geo@9.9")
     assert (code, told["errors"][0]["code"]) == (2, "index.unknown")
+
+
+@pytest.mark.parametrize("told", [{"config": "text"}, {"abilities": 3}, {"aliases": {}}, {"version": "two"}])
+def test_a_description_that_is_nonsense_is_refused(told: dict[str, Any]) -> None:
+    table = json.dumps({"components": [component(**told)]}).encode()
+    with pytest.raises(ConfigError, match="not the files of a plugin"):
+        Surface.of(b'[plugin]\nid = "geo"\nversion = "1.0.0"\n', table)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Json = Any
 TABLE = "components.json"
+_TYPES = {"config": dict, "abilities": dict, "aliases": list, "operations": list, "version": int}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Surface:
         try:
             told = tomllib.loads(manifest.decode())
             plugin, described = told["plugin"], json.loads(table or b'{"components": []}')["components"]
-            components = {f"{each['kind']}/{each['name']}": each for each in described}
+            components = {f"{each['kind']}/{each['name']}": _sound(each) for each in described}
             named = {
                 f"{kind}/{name}": {"kind": kind, "name": name}
                 for kind, names in told.get("components", {}).items()
@@ -63,6 +64,20 @@ def surface_of(given: str, project: Path) -> Surface:
         message = f"`{given}` is no wheel, no folder and no NAME@VERSION"
         raise ConfigError.of("diff.plugin", message, fix="name two versions of a plugin, say dist/… and geo@1.2.0")
     return _of_index(name, version, project)
+
+
+def _sound(described: Mapping[str, Json]) -> Mapping[str, Json]:
+    """What ``describe`` says of a component, where its parts are of the right types. Raises TypeError."""
+    for word, kind in (
+        ("config", dict),
+        ("abilities", dict),
+        ("aliases", list),
+        ("operations", list),
+        ("version", int),
+    ):
+        if not isinstance(described.get(word, kind()), (kind, type(None))):
+            raise TypeError(f"`{word}` of `{described['name']}` is {described[word]!r}")
+    return described
 
 
 def _of_folder(folder: Path) -> Surface:

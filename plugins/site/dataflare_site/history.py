@@ -16,7 +16,7 @@ MOST = 20
 """Versions back from the newest that are compared."""
 
 
-def history(index: Path, one: Listed, surfaces: Mapping[str, Surface]) -> list[dict[str, Json]]:
+def history(one: Listed, surfaces: Mapping[str, Surface]) -> list[dict[str, Json]]:
     """The versions, newest first: ``{"version", "release", "date", "changes", "honest", "warned"}``."""
     versions, told = one.versions(), []
     for before, version in zip([None, *versions], versions, strict=False):

@@ -72,7 +72,7 @@ def _pages(
         "report": release.get("report") or {},
         "warned": one.warned(version),
         "components": _components(release, surfaces.get(version)),
-        "versions": history(index, one, surfaces),
+        "versions": history(one, surfaces),
         "dependents": dependents,
         "known": known,
     }
