@@ -7,9 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from worker.projects import write_wheel
+from worker.projects import add_plugin, write_wheel
 
 from dataflare.errors import ConfigError
+from dataflare_author.auditing import loader_of
+from dataflare_host.app import Host
+from dataflare_host.read_manifest import load_manifest
 from dataflare_worker.environments import Environments
 from dataflare_worker.pylock import pylock_of
 
@@ -68,3 +71,18 @@ def test_the_pylock_is_the_projects(tmp_path: Path) -> None:
     file.write_text("", "utf-8")
     assert pylock_of(package) == file
     assert pylock_of(Path("/elsewhere/dataflare_hello")) is None
+
+
+def test_the_worker_prepares_a_plugin_of_the_set_by_it(
+    tmp_path: Path, wheels: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path / "cache"))
+    package = add_plugin(tmp_path, "hello", "", requires=[NAME])
+    (tmp_path / "locks").mkdir()
+    pylock(tmp_path / "locks" / "pylock.hello.toml", wheels["1.0"], "1.0")
+    with Host.start() as host:
+        loader = loader_of("worker", host)
+        assert loader is not None
+        loader.prepare(load_manifest(package / "dataflare.toml", package.name), host)
+    (made,) = (tmp_path / "cache" / "environments").glob("*/environment.json")
+    assert seen(made.parent / "bin" / "python") == "1.0"
