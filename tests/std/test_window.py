@@ -62,6 +62,7 @@ STEPS = st.lists(
     ),
     max_size=10,
 )
+ROW = {"k": "a", "at": 0, "n": None, "x": None, "s": None}
 SIZES = st.sampled_from([(2, 2), (3, 1), (5, 2), (4, 3), (1, 1)])
 
 
@@ -115,6 +116,18 @@ def check(steps: list[Any], reference: Reference, lanes: Lanes) -> None:
 @given(steps=STEPS, sizes=SIZES, lateness=st.sampled_from([0, 1]), lanes=st.sampled_from([1, 2]))
 @example(
     steps=[[{"k": "a", "at": at, "n": None, "x": None, "s": None} for at in (0, -1_700_000)], "restart", 0, "restart"],
+    sizes=(3, 1),
+    lateness=0,
+    lanes=1,
+)
+@example(
+    steps=[[ROW], "restart", 0, [{**ROW, "at": -100_000}]],
+    sizes=(3, 1),
+    lateness=0,
+    lanes=1,
+)
+@example(
+    steps=[[ROW], "barrier", 0, "restart", [{**ROW, "at": -100_000}]],
     sizes=(3, 1),
     lateness=0,
     lanes=1,

@@ -96,6 +96,8 @@ class Window(Processor, by="by", outputs=(_LATE,), deterministic=False):
     def process(self, batch: Batch, ctx: Context) -> Iterator[Any]:
         """Merge the rows into their windows; what is late leaves."""
         book = self._loaded(ctx)
+        if (missed := self._given(book.catch_up())) is not None:
+            yield missed
         there = batch.reject(nowhere(batch[self.time]), "window.no_time", f"`{self.time}` is null or beyond all time")
         rows, frame = self._typed.rows(there)
         late = book.late(frame)
