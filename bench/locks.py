@@ -81,7 +81,7 @@ def main() -> None:
         bare = [run("--version", cwd=root) for _ in range(TIMES)]
     print("| | median s | worst s |\n|---|---|---|")
     for name, times in (
-        (f"sync --locked, 20 plugins of the cache", fresh),
+        ("sync --locked, 20 plugins of the cache", fresh),
         ("the same, all of it there", again),
         ("dataflare --version", bare),
     ):
