@@ -44,9 +44,9 @@ class Manifest:
     limits: Mapping[str, Json] = field(default_factory=dict)
     deprecations: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     isolation: str = ""
+    """Of a Python plugin in a set: ``worker`` or ``inline``."""
     unverified: bool = False
     """Does nobody vouch for it?"""
-    """Of a Python plugin in a set: ``worker`` or ``inline``."""
 
     @property
     def loader(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable, Table
 
 from dataflare.errors import ConfigError
+from dataflare_author import whole
 
 Json = Any
 FILE = "plugins.toml"
@@ -83,15 +83,7 @@ class ProjectSet:
         text = tomlkit.dumps(document)
         if self.file.exists() and self.file.read_text("utf-8") == text:
             return
-        aside = self.file.with_name(f".{FILE}.{os.getpid()}")
-        try:
-            with aside.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, self.file)
-        finally:
-            aside.unlink(missing_ok=True)
+        whole.write(self.file, text.encode())
 
     def _read(self) -> tomlkit.TOMLDocument:
         try:

@@ -6,7 +6,6 @@ timestamp, however many plugins there are.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,6 +26,7 @@ from tuf.api._payload import (
 from tuf.api.metadata import Metadata
 from tuf.api.serialization.json import JSONSerializer
 
+from dataflare_author import whole
 from dataflare_index.keys import ONLINE, ROOTS, THRESHOLD, read_key
 
 BITS = 6
@@ -181,14 +181,6 @@ def _write_timestamp(index: Path, timestamp: Metadata[Timestamp], signer: Crypto
 
 
 def put(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all, and its folder where that is not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)
+    whole.write(file, content)

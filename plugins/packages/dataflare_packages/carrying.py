@@ -14,12 +14,13 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
+from dataflare_author import whole
 from dataflare_author.project_set import FILE as SET
 from dataflare_author.refusals import NotTrusted
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.installing import Synced, install
 from dataflare_packages.lockfile import FILE as LOCK
-from dataflare_packages.lockfile import digest_of, lock_of, put
+from dataflare_packages.lockfile import digest_of, lock_of
 from dataflare_packages.wheels import Wheels
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def export(project: Path, to: Path, *, key: Path | None = None, serial: int = 0)
     with zipfile.ZipFile(packed, "w") as archive:
         for name in sorted(files):
             archive.writestr(zipfile.ZipInfo(name), files[name])  # always of one date: the same bytes each time
-    put(to, packed.getvalue())
+    whole.write(to, packed.getvalue())
     told = digest_of(packed.getvalue())
     return {"bundle": str(to), "digest": told, "files": sorted(files), "serial": serial, "signed": key is not None}
 
@@ -85,13 +86,13 @@ def deploy(bundle: Path, project: Path, host: HostApi, deployer: Path | None = N
     wheels = project / ".dataflare" / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     for name in [name for name in files if name.startswith("wheels/")]:
-        put(wheels / PurePosixPath(name).name, files.pop(name))
+        whole.write(wheels / PurePosixPath(name).name, files.pop(name))
     done = install(lock, project, host, Wheels(project, offline=True, folders=[wheels]))
     for name, each in files.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
-        put(project / name, each)
+        whole.write(project / name, each)
     record = {"serial": serial, "digest": digest_of(content), "key": key}
-    put(project / TAKEN, (json.dumps(record, indent=1) + "\n").encode())
+    whole.write(project / TAKEN, (json.dumps(record, indent=1) + "\n").encode())
     return done
 
 

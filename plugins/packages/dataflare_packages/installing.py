@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
+from dataflare_author import whole
 from dataflare_author.adding import KEPT
 from dataflare_author.auditing import audit, loader_of
 from dataflare_author.project_set import FOLDER, ProjectSet
 from dataflare_author.refusals import NotTrusted
 from dataflare_author.wheel_check import read_wheel
-from dataflare_packages.lockfile import Lock, Locked, LockedFile, put
+from dataflare_packages.lockfile import Lock, Locked, LockedFile
 from dataflare_packages.sources import file_for
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
         content = (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
         file = project / INSTALLED
         if not file.exists() or file.read_bytes() != content:
-            put(file, content)
+            whole.write(file, content)
             _settle(file.parent)
         gone = tuple(sorted({*before.get("plugins", {})} - {*entries}))
         _sweep(project, entries, known.names())

@@ -6,7 +6,6 @@ The same lock is always the same bytes, one fact a line, so that a change of it 
 from __future__ import annotations
 
 import hashlib
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import tomlkit
 
 from dataflare.errors import ConfigError
+from dataflare_author import whole
 
 Json = Any
 FILE = "dataflare.lock"
@@ -92,7 +92,7 @@ class Lock:
         file, text = project / FILE, self.text()
         if file.exists() and file.read_text("utf-8") == text:
             return False
-        put(file, text.encode())
+        whole.write(file, text.encode())
         return True
 
 
@@ -125,19 +125,6 @@ def lock_of(text: str) -> Lock:
 def digest_of(content: bytes) -> str:
     """``sha256:…``."""
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def put(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also through a loss of power."""
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        with aside.open("wb") as written:
-            written.write(content)
-            written.flush()
-            os.fsync(written.fileno())
-        os.replace(aside, file)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _table(facts: Mapping[str, Json]) -> Json:
