@@ -6,6 +6,7 @@ import errno
 import hashlib
 import http.server
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -200,7 +201,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(index: Path, tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(signing.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
             add(index, [new])
     assert not [file for file in index.rglob(".*") if file.is_file()]

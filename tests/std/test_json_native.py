@@ -7,7 +7,7 @@ import math
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflare_std.files.blocks import Block
@@ -130,6 +130,7 @@ def test_damaged_lines_are_refused_as_the_others_refuse_them(lines: list[bytes],
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(LINES | st.builds(written, ODD, st.booleans(), st.booleans()), min_size=1, max_size=6), st.booleans())
+@example(['{"id":1.5,"small":0,"where":"000000000\\"\\u001f\\u001f\\u001f\\u001f\\u001f\\u0007ࠀ"}'], False)
 def test_large_blocks_agree_with_the_columnar_readers(lines: list[str], fixed: bool) -> None:
     text = "\n".join(lines) + "\n"
     agree((text * ((20 << 10) // len(text.encode()) + 1)).encode(), fixed)

@@ -132,7 +132,7 @@ class JsonLines:
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             self._sparse += "does not have key" in str(error)
             return None
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, UnicodeDecodeError):  # DuckDB may cut the line that it quotes inside a character
             return None
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
