@@ -1,9 +1,9 @@
 """Reloads of a worker plugin under load: what stands still, and whether a row is lost or doubled.
 
-``python bench/reload.py [--reloads N] [--keys N]``. One version in five is bad: it dies, hangs, cannot migrate its
-state, refuses everything or gives nothing. Afterwards the same rows go through an undisturbed run, and both outputs
-must be equal by content. Told: rows a second, the pause that the answers tell, the longest gap between two batches
-behind the reloaded steps from the question to the answer, by outcome.
+``python bench/reload.py [--reloads N] [--keys N] [--rate N]``. One version in five is bad: it dies, hangs, cannot
+migrate its state, refuses everything or gives nothing. Afterwards the same rows go through an undisturbed run, and both
+outputs must be equal by content. Told: rows a second, the pause that the answers tell, the longest gap between two
+batches behind the reloaded steps from the question to the answer, by outcome, and (``before``) in a second before that.
 """
 
 from __future__ import annotations
@@ -31,16 +31,21 @@ from dataflare import Batch, processor, source
 
 HERE = Path(__file__).parent
 TIMES = (HERE / "times").open("a", buffering=1)
-FIRST = pa.array(range(65_536))
+SIZE = 8_192
+FIRST = pa.array(range(SIZE))
 
 @source
-def numbers(position: int = 0, *, most: int = 10**12, keys: int = 0):
-    """Numbers, 65,536 to a batch; the first ones have a key each, the others share a hundred a batch."""
+def numbers(position: int = 0, *, most: int = 10**12, keys: int = 0, rate: int = 0):
+    """Numbers, so many a second; the first ones have a key each, the others share some a batch."""
+    due = time.monotonic()
     while position < most and not (HERE / "enough").exists():
         n = pc.add(FIRST, position)
         k = n if position < keys else pc.divide(n, 656)
-        yield {"n": n, "k": pc.bit_wise_and(k, (1 << 20) - 1 if position < keys else 0x3FFF)}, position + 65_536
-        position += 65_536
+        yield {"n": n, "k": pc.bit_wise_and(k, (1 << 20) - 1 if position < keys else 0x3FFF)}, position + SIZE
+        position += SIZE
+        if rate and position >= keys:
+            due = max(due + SIZE / rate, time.monotonic() - 0.1)
+            time.sleep(max(0.0, due - time.monotonic()))
 
 @processor
 def clock(batch: Batch) -> Batch:
@@ -99,7 +104,7 @@ FLOW = """
 version: 1
 name: reloaded
 sources:
-  numbers: {{uses: ./shop.py/numbers, lanes: 1, with: {{most: {most}, keys: {keys}}}}}
+  numbers: {{uses: ./shop.py/numbers, lanes: 1, with: {{most: {most}, keys: {keys}, rate: {rate}}}}}
 steps:
   tagged: {{uses: tagger/tagged, from: numbers}}
   running: {{uses: tagger/running, from: tagged, with: {{key: k}}}}
@@ -115,10 +120,10 @@ guarantee: exactly_once
 class Project:
     """A folder with a flow of one source, one plugin and one sink."""
 
-    def __init__(self, folder: Path, most: int, keys: int) -> None:
+    def __init__(self, folder: Path, most: int, keys: int, rate: int) -> None:
         self.folder, self.file = folder, folder / "flow.yaml"
         folder.mkdir()
-        self.file.write_text(FLOW.format(most=most, keys=keys))
+        self.file.write_text(FLOW.format(most=most, keys=keys, rate=rate))
         (folder / "shop.py").write_text(SHOP)
 
     def add(self, version: str, state: int, how: str | None = None) -> None:
@@ -168,6 +173,7 @@ def disturbed(project: Project, reloads: int, keys: int) -> tuple[int, list[dict
         how = list(BAD)[number // 5 % len(BAD)] if number % 5 == 0 else None
         state += number % 25 == 1 and number > 1
         project.add(f"1.{number}.0", state + (how == "cannot migrate"), how)
+        time.sleep(1.0)
         began = time.monotonic()
         try:
             with other.runner(project.file) as line:
@@ -177,7 +183,8 @@ def disturbed(project: Project, reloads: int, keys: int) -> tuple[int, list[dict
             answer = {"outcome": "refused", "pause_ms": 0.0, "replayed": 0, "problem": str(error).split("\n")[0]}
         time.sleep(0.3)
         now = time.monotonic()
-        told.append({**answer, "how": how, "gap": project.gap(began, now), "seconds": now - began - 0.3})
+        before = project.gap(began - 1.0, began)
+        told.append({**answer, "how": how, "gap": project.gap(began, now), "before": before, "seconds": now - began})
     rate = (status(other, project)["steps"]["running"]["in"] - first) / (time.monotonic() - begun)
     print(f"{rate:,.0f} rows/s through the reloaded steps, over everything")
     (project.folder / "enough").write_text("")
@@ -191,14 +198,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--keys", type=int, default=0, help="Keys that the state has before the first reload.")
+    parser.add_argument("--rate", type=int, default=500_000, help="Rows a second; 0: as fast as it can.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        project = Project(Path(made) / "disturbed", 10**12, given.keys)
+        project = Project(Path(made) / "disturbed", 10**12, given.keys, given.rate)
         project.add("1.0.0", 1)
         read, told = disturbed(project, given.reloads, given.keys)
         for outcome in ("kept", "rolled_back", "refused"):
             found = [each for each in told if each["outcome"] == outcome]
-            for word, unit in (("pause_ms", "pause"), ("gap", "gap")):
+            for word, unit in (("pause_ms", "pause"), ("gap", "gap"), ("before", "before")):
                 if found:
                     values = sorted(each[word] for each in found)
                     p95 = values[int(0.95 * (len(values) - 1))]
@@ -208,7 +216,7 @@ def main() -> None:
                     )
         wrong = [each for each in told if (each["outcome"] == "kept") != (each["how"] is None)]
         print(f"outcomes that are not as they must be: {len(wrong)} {json.dumps(wrong) if wrong else ''}")
-        calm = Project(Path(made) / "calm", read, given.keys)
+        calm = Project(Path(made) / "calm", read, given.keys, 0)
         calm.add("1.0.0", 1)
         with Host.start() as host:
             assert run_plan(host.plan(calm.file), host).status == "finished"

@@ -294,10 +294,12 @@ class Attempt:
             source.inbox.wake()
         reports = [*by_lane.values(), *self._collect(epoch)]
         made, changes = compose(self.checkpoint, self._plan, epoch, reports, self.builder.books, last)
+        trial = self._region.trial if exchange is None else None
+        if trial is not None:
+            trial.judge(reports)
         made = prove(self.checkpoint, made, [report.sums for report in reports], self.builder.operators)
         made.finished = last or finished
-        if (trial := self._region.trial) is not None and exchange is None:
-            trial.judge(reports)
+        if trial is not None:
             self._agree(trial)
         for sink in self._sinks():
             sink.decided()

@@ -55,7 +55,7 @@ Mail = Report | LaneFailed | None
 
 
 class Lane(threading.Thread):
-    """One lane of a chain. All driver calls happen in its thread, from ``open`` to ``close``."""
+    """One lane of a chain. All driver calls happen in its thread, but for the close of what it parted with."""
 
     def __init__(self, step: str, number: int, chain: Chain, mail: queue.SimpleQueue[Mail]) -> None:
         super().__init__(name=f"{step}.{number}", daemon=True)
@@ -96,10 +96,11 @@ class Lane(threading.Thread):
         self.chain = self.chain.renewed(fresh)
 
     def part_with(self, drivers: Iterable[Driver]) -> None:
-        """Close drivers that are not used any more. In the lane's thread."""
-        for driver in drivers:
+        """Close drivers of guests that are not used any more, beside the lane: an end takes its time. In its thread."""
+        parted = list(drivers)
+        for driver in parted:
             self._drivers.remove(driver)
-            driver.close()
+        threading.Thread(target=_close, args=(parted,), name=f"{self.name}-parted", daemon=True).start()
 
     def abandon(self) -> None:
         """Let the component's call that runs now fail, where that can be done. From any thread."""
@@ -211,3 +212,8 @@ class Lane(threading.Thread):
                 taken.future.cancel()
             elif taken is not None:
                 taken[0].held = True
+
+
+def _close(drivers: Iterable[Driver]) -> None:
+    for driver in drivers:
+        driver.close()

@@ -6,6 +6,7 @@ aborted, and the flow goes on from the last one with the old generation.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -125,7 +126,8 @@ class Trial:
         if self.exchange is not None:
             self.exchange.keep()
         if old.generation is not None and old.generation != new.generation:
-            new.host.retire(old.generation)
+            # An end of guests takes its time, and the epoch is not committed everywhere yet.
+            threading.Thread(target=new.host.retire, args=(old.generation,), name="retire", daemon=True).start()
         self._tell("kept", None, 0)
 
     def roll_back(self, error: BaseException) -> None:
