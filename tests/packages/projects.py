@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 Files = dict[str, bytes]
@@ -21,7 +21,6 @@ def wheel(
 ) -> Path:
     """The wheel of a plugin without code; ``asks``: lines of its manifest's permissions, ``change`` is done last."""
     package = f"dataflare_{id.replace('-', '_')}"
-    info = f"{package}-{version}.dist-info"
     manifest = f"""
 schema = 1
 [plugin]
@@ -40,15 +39,61 @@ few = {{ uses = "std/filter", with = {{ where = "n > 1" }} }}
     manifest += f"\n[permissions]\n{asks}\n" if asks else ""
     files = {
         f"{package}/dataflare.toml": manifest.encode(),
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: dataflare-{id}\nVersion: {version}\n".encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{info}/entry_points.txt": f"[dataflare.plugins]\n{id} = {package}\n".encode(),
     }
+    return packed(folder, f"{package}-{version}", files, change, plugin=id)
+
+
+def python_wheel(folder: Path, id: str, version: str = "1.0.0", code: str = "", requires: Iterable[str] = ()) -> Path:
+    """The wheel of a plugin in Python: the processor `say` is the function of that name in ``code``."""
+    package = f"dataflare_{id.replace('-', '_')}"
+    manifest = f"""
+schema = 1
+[plugin]
+id = "{id}"
+version = "{version}"
+summary = "For tests."
+license = "Apache-2.0"
+[api]
+requires = ">=1.0,<2"
+[runtime]
+kind = "python"
+entry = "{package}"
+[components.processor]
+say = "{package}:say"
+"""
+    files = {f"{package}/dataflare.toml": manifest.encode(), f"{package}/__init__.py": code.encode()}
+    return packed(folder, f"{package}-{version}", files, plugin=id, requires=["dataflare-sdk>=1.0,<2", *requires])
+
+
+def other_wheel(folder: Path, name: str, version: str, code: str = "", requires: Iterable[str] = ()) -> Path:
+    """The wheel of a distribution that is no plugin: a module of its name."""
+    return packed(folder, f"{name}-{version}", {f"{name}.py": code.encode()}, requires=requires)
+
+
+def packed(
+    folder: Path,
+    stem: str,
+    files: Files,
+    change: Callable[[Files], object] = lambda files: None,
+    plugin: str = "",
+    requires: Iterable[str] = (),
+) -> Path:
+    """A wheel of these files; what is missing of metadata is added, ``change`` is done last."""
+    name, _, version = stem.rpartition("-")
+    info = f"{stem}.dist-info"
+    needed = "".join(f"Requires-Dist: {each}\n" for each in requires)
+    metadata = f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: {version}\n{needed}"
+    files.setdefault(f"{info}/METADATA", metadata.encode())
+    files.setdefault(
+        f"{info}/WHEEL", b"Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    if plugin:
+        files[f"{info}/entry_points.txt"] = f"[dataflare.plugins]\n{plugin} = {name}\n".encode()
     lines = [f"{name},{digest(data)},{len(data)}" for name, data in files.items()]
     files[f"{info}/RECORD"] = ("\n".join([*lines, f"{info}/RECORD,,"]) + "\n").encode()
     change(files)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{package}-{version}-py3-none-any.whl"
+    path = folder / f"{stem}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)

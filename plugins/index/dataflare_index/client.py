@@ -98,7 +98,7 @@ class Client:
 
     def file(self, path: str, to: Path) -> Path:
         """A file of the index, checked. Raises ConfigError ``index.unknown``, Failed ``index.…``."""
-        updater = self._updater(path.startswith("catalogue/") or path == FILE)
+        updater = self._updater(_named_by_digest(path))
         with _told(self._base):
             info = updater.get_targetinfo(path)
             if info is None:
@@ -144,6 +144,10 @@ class Client:
         held = [f"{meta.version}.{name}" for name, meta in sorted(trusted.snapshot.meta.items())]
         return [*roots, *held, f"{trusted.snapshot.version}.snapshot.json", "timestamp.json"]
 
+    def address(self) -> str:
+        """Where it is, as an URL that ends with a slash."""
+        return self._base
+
     def raw(self, path: str) -> bytes:
         """A file as it is there, unchecked: of metadata, which whoever reads it checks."""
         with _told(self._base):
@@ -172,6 +176,12 @@ class Client:
                 self._clock.saw(made)
             self._updaters[prefixed] = made
         return self._updaters[prefixed]
+
+
+def _named_by_digest(path: str) -> bool:
+    """Is a file also there under a name with its digest? What changes is: a reader never meets it half changed."""
+    folder, _, name = path.rpartition("/")
+    return path == FILE or folder == "catalogue" or (folder == "others" and name.endswith(".json"))
 
 
 class _told:

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,29 @@ class Trusted:
                     raise
                 envelope = b""
             publishers.check(listed, version, file, envelope)
+
+    def needs(self, plugin: str, wheel: str) -> list[str]:
+        """What a wheel requires, as its metadata say it (``Requires-Dist``). Raises ConfigError, Failed ``index.…``."""
+        place = f"files/{plugin}/{wheel}.metadata"
+        metadata = self.client().file(place, self.kept / place).read_bytes().decode("utf-8", "replace")
+        return list(HeaderParser().parsestr(metadata).get_all("Requires-Dist") or ())
+
+    def address(self) -> str:
+        """Where it is, as an URL that ends with a slash; ``simple/`` below it is what `pip` and `uv` read."""
+        return self.client().address()
+
+    def vouches(self, distribution: str, wheel: str, sha256: str) -> bool:
+        """Did its keepers sign a wheel of another distribution, with this digest? Raises Failed ``index.…``."""
+        place = f"others/{distribution}.json"
+        try:
+            releases = json.loads(self.client().file(place, self.kept / place).read_bytes())["releases"].values()
+            return any(each["files"].get(wheel, {}).get("sha256") == sha256 for each in releases)
+        except ConfigError as error:
+            if error.code != "index.unknown":
+                raise
+            return False
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return False
 
     def now(self) -> datetime:
         """How late it is at least: by this machine's clock, or by what the index signed."""

@@ -12,6 +12,7 @@ from dataflare_author.project_set import ProjectSet
 from dataflare_packages.accepting import Consent
 from dataflare_packages.installing import Synced, install, installed_of
 from dataflare_packages.lockfile import FILE, Lock, read_lock
+from dataflare_packages.pylocks import check, differing
 from dataflare_packages.wheels import Wheels
 from dataflare_packages.wishes import Wish, wishes_of
 
@@ -36,12 +37,12 @@ def sync(project: Path, host: HostApi, *, locked: bool, offline: bool = False, c
         found = lock_that_agrees(project)
     else:
         found = read_lock(project) or Lock()
-        if not agrees(found, wishes_of(project)) or not (project / FILE).exists():
+        old = not agrees(found, wishes_of(project)) or differing(found, project) is not None
+        if old or not (project / FILE).exists():
             from dataflare_packages.locking import make
 
-            made = make(project, host, consent=consent)
-            found = made.accepted()
-            found.write(project)
+            with make(project, host, consent=consent).in_place(project) as found:
+                found.write(project)
     return install(found, project, host, Wheels(project, offline=offline))
 
 
@@ -59,7 +60,10 @@ def agrees(lock: Lock, wishes: Mapping[str, Wish]) -> bool:
 
 
 def lock_that_agrees(project: Path) -> Lock:
-    """The lock, where it says what the set says. Raises ConfigError ``lock.none``, ``lock.set_differs``."""
+    """The lock, where it says what the set says, and the pylocks are its own.
+
+    Raises ConfigError ``lock.none``, ``lock.set_differs``, ``lock.pylock``.
+    """
     found = read_lock(project)
     if found is None:
         message = f"there is no `{FILE}` in {project}"
@@ -72,6 +76,7 @@ def lock_that_agrees(project: Path) -> Lock:
         cause = f"they say something else of {named}"
         fix = f"lock again by `dataflare plugin lock --project {project}`, or take the set back"
         raise ConfigError.of("lock.set_differs", message, cause=cause, file=str(project / FILE), fix=fix)
+    check(found, project)
     return found
 
 
@@ -88,7 +93,8 @@ def upgrade(
     if plan:
         told = _differences(made, project)
         made.accepted({"differences": told})
-        return {"plan": True, "changes": made.changes(), "differences": told, "waits": []}
+        answer = {"changes": made.changes(), "environments": made.environments()}
+        return {"plan": True, **answer, "differences": told, "waits": []}
     return _written(made, project)
 
 
@@ -106,10 +112,10 @@ def add(
         entry["isolation"] = isolation
     wish = replace(wishes.get(name, Wish(name)), wanted=wanted, folder="", digest="", isolation=isolation)
     made = make(project, host, consent=consent, wishes={**wishes, name: wish}, upgrade=[name])
-    found = made.accepted()
-    synced = install(found, project, host, Wheels(project)) if _installable(found) else None
-    ProjectSet(project).put(name, entry)
-    found.write(project)
+    with made.in_place(project) as found:
+        synced = install(found, project, host, Wheels(project)) if _installable(found) else None
+        ProjectSet(project).put(name, entry)
+        found.write(project)
     locked = found.plugins.get(name)
     return {
         "ok": True,
@@ -128,17 +134,20 @@ def remove(name: str, project: Path, host: HostApi) -> None:
     from dataflare_packages.locking import make
 
     made = make(project, host)
-    made.accepted().write(project)
+    with made.in_place(project) as found:
+        found.write(project)
     if installed_of(project):
         install(made.lock, project, host, Wheels(project))
 
 
 def _written(made: Locking, project: Path) -> dict[str, Json]:
-    found = made.accepted()
+    with made.in_place(project) as found:
+        written = found.write(project)
     return {
         "lock": str(project / FILE),
-        "written": found.write(project),
+        "written": written,
         "changes": made.changes(),
+        "environments": made.environments(),
         "plugins": {name: each.version for name, each in sorted(found.plugins.items())},
     }
 

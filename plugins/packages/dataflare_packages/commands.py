@@ -29,7 +29,10 @@ class Lock(Command, name="plugin.lock", group="plugin"):
     accept: list[str] = field(default=[], help=ACCEPT)
 
     def call(self, host: Any) -> Json:
-        """``{"lock", "written", "changes", "plugins"}``. Raises NoSolution, NotTrusted, NotAccepted, ConfigError."""
+        """``{"lock", "written", "changes", "environments", "plugins"}``.
+
+        Raises NoSolution, NotTrusted, NotAccepted, ConfigError.
+        """
         from dataflare_packages.accepting import Consent
         from dataflare_packages.changing import lock
 
@@ -101,10 +104,12 @@ class Upgrade(Command, name="plugin.upgrade", group="plugin"):
 
 
 def changes_of(answer: Json) -> str:
-    """Each plugin whose version changes, a line, and below it what changes for those who use it."""
+    """Each plugin whose version changes, a line, and below it what changes for those who use it; new pylocks."""
     lines = []
     for each in answer["changes"]:
         lines.append(f"{styled(each['plugin'], bold=True)}  {each['from'] or '(new)'} → {each['to'] or '(gone)'}")
         for one in answer.get("differences", {}).get(each["plugin"], ()):
             lines.append(f"  {one['weight']:5}  {one['what']} {one['place']}: {one['words']}")
+    for name in answer.get("environments", ()):
+        lines.append(f"what {styled(name, bold=True) if name else 'the inline plugins'} needs of others is locked anew")
     return "\n".join(lines)

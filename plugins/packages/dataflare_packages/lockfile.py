@@ -44,7 +44,9 @@ class Source:
 class Locked:
     """One plugin. ``index`` is empty where it was added from a file; ``files``: the wheels of all platforms.
 
-    ``publisher``: ``identity``, ``keyid``; ``grants``: what was accepted. ``requires``: package → range.
+    ``publisher``: ``identity``, ``keyid``; ``grants``: what was accepted. ``requires``: package → range. ``needs``:
+    what a plugin in Python requires of others; ``pylock``: the digest of the file that fixes it, where the plugin runs
+    in a worker.
     """
 
     version: str
@@ -56,22 +58,30 @@ class Locked:
     requires: Mapping[str, str] = field(default_factory=dict)
     grants: Mapping[str, list[dict[str, Json]]] = field(default_factory=dict)
     files: tuple[LockedFile, ...] = ()
+    needs: tuple[str, ...] = ()
+    pylock: str = ""
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A whole lock. ``wanted``: package → range, as the set said; ``host``: what of this interpreter's own is used."""
+    """A whole lock. ``wanted``: package → range, as the set said; ``host``: what of this interpreter's own is used.
+
+    ``inline``: the digest of the file that fixes what the plugins need which run in the host's own process.
+    """
 
     wanted: Mapping[str, str] = field(default_factory=dict)
     indexes: Mapping[str, Source] = field(default_factory=dict)
     plugins: Mapping[str, Locked] = field(default_factory=dict)
     host: Mapping[str, str] = field(default_factory=dict)
+    inline: str = ""
 
     def text(self) -> str:
         """The file's text."""
         document = tomlkit.document()
         document.add(tomlkit.comment(_HEAD))
         document["format"] = FORMAT
+        if self.inline:
+            document["inline"] = self.inline
         for title, facts in (("wanted", self.wanted), ("host", self.host)):
             if facts:
                 document[title] = dict(sorted(facts.items()))
@@ -82,6 +92,11 @@ class Lock:
                     outer[name] = _table(vars(listed[name]))
                 document[title] = outer
         return tomlkit.dumps(document)
+
+    def pylocks(self) -> dict[str, str]:
+        """The digest of each pylock, by the plugin whose environment it fixes; ``""``: the host's own process."""
+        told = {name: each.pylock for name, each in self.plugins.items()}
+        return {name: digest for name, digest in {**told, "": self.inline}.items() if digest}
 
     def digest(self) -> str:
         """``sha256:…`` of the text."""
@@ -117,9 +132,9 @@ def lock_of(text: str) -> Lock:
     plugins = {}
     for name, told in given.get("plugins", {}).items():
         files = tuple(LockedFile(**each) for each in told.pop("files", ()))
-        plugins[name] = Locked(**told, files=files)
+        plugins[name] = Locked(**{**told, "needs": tuple(told.get("needs", ()))}, files=files)
     indexes = {name: Source(**told) for name, told in given.get("indexes", {}).items()}
-    return Lock(given.get("wanted", {}), indexes, plugins, given.get("host", {}))
+    return Lock(given.get("wanted", {}), indexes, plugins, given.get("host", {}), given.get("inline", ""))
 
 
 def digest_of(content: bytes) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from packaging.specifiers import SpecifierSet
 
 from dataflare_author.refusals import NoSolution, NotAccepted
 from dataflare_packages.accepting import Consent, Wait, granted, waits
 from dataflare_packages.explaining import explain
-from dataflare_packages.lockfile import Lock, Locked, LockedFile, Source, read_lock
+from dataflare_packages.lockfile import Lock, Locked, LockedFile, Source, digest_of, read_lock
+from dataflare_packages.pylocks import Order, made, needs_of_others, written
 from dataflare_packages.releases import Release, Shelf
 from dataflare_packages.solving import TooDeep, solve
 from dataflare_packages.sources import Sources, here, manifest_in
@@ -25,17 +29,36 @@ Json = Any
 
 @dataclass(frozen=True)
 class Locking:
-    """A lock that was made, and not written yet. ``before``: the one there is; ``waits``: what has to be accepted."""
+    """A lock that was made, and not written yet. ``before``: the one there is; ``waits``: what has to be accepted.
+
+    ``pylocks``: plugin → the content of its pylock; none are made where something waits.
+    """
 
     lock: Lock
     before: Lock
     waits: tuple[Wait, ...]
+    pylocks: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def changes(self) -> list[dict[str, Json]]:
         """Each plugin whose version changes: ``{"plugin", "from", "to"}``."""
         old, new = self.before.plugins, self.lock.plugins
         told = [(name, _version(old.get(name)), _version(new.get(name))) for name in sorted({*old, *new})]
         return [{"plugin": name, "from": one, "to": other} for name, one, other in told if one != other]
+
+    def environments(self) -> list[str]:
+        """The plugins whose pylock changes; ``""``: that of the host's own process."""
+        old, new = self.before.pylocks(), self.lock.pylocks()
+        return sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+
+    @contextmanager
+    def in_place(self, project: Path) -> Iterator[Lock]:
+        """The lock, its pylocks in the project; they are taken back if what is done with it fails.
+
+        Raises NotAccepted.
+        """
+        found = self.accepted()
+        with written(self.pylocks, self.before, project):
+            yield found
 
     def accepted(self, more: Mapping[str, Json] = {}) -> Lock:
         """The lock. Raises NotAccepted ``lock.not_accepted`` where something waits; ``more``: details for it."""
@@ -72,21 +95,30 @@ def make(
     roots = {name: wish.wanted for name, wish in wishes.items()}
     chosen = _solved(roots, shelf, sources.passed_over)
     pending: list[Wait] = []
-    plugins, own = {}, {}
+    plugins: dict[str, Locked] = {}
+    own: dict[str, str] = {}
+    pythons: dict[str, SpecifierSet] = {}
     for name, release in chosen.items():
         wish = wishes.get(name)
         if wish is not None and wish.folder:
-            plugins[name] = _added(manifest_in(project / wish.folder), wish)
+            manifest = manifest_in(project / wish.folder)
+            plugins[name] = _added(manifest, wish)
+            pythons[name] = SpecifierSet()
         elif sources.of_host(name):
             own[name] = release.version
         elif told := sources.told(name).get(release.version):
             sources.check(name, release.version)
             held = before.plugins.get(name)
             pending += waits(name, release.version, told, held, wish, consent, _heir(sources, name, held, told))
-            plugins[name] = _locked(release, told, sources.home(name), wish)
+            plugins[name] = _locked(release, told, wish, sources)
+            pythons[name] = _pythons(told)
     used = {each.index for each in plugins.values()}
     indexes = {name: Source(index.place, index.snapshot()) for name, index in sources.indexes.items() if name in used}
-    return Locking(_steady(Lock(roots, indexes, plugins, own), before), before, tuple(pending))
+    lock, pylocks = Lock(roots, indexes, plugins, own), dict[str, bytes]()
+    if not pending:
+        pylocks = made(list(_orders(lock, before, pythons, sources, upgrade)), project)
+        lock = _with(lock, pylocks)
+    return Locking(_steady(lock, before), before, tuple(pending), pylocks)
 
 
 def _solved(roots: Mapping[str, str], shelf: Shelf, passed_over: Mapping[str, Collection[str]]) -> dict[str, Release]:
@@ -113,11 +145,44 @@ def _solved(roots: Mapping[str, str], shelf: Shelf, passed_over: Mapping[str, Co
     raise NoSolution.of("lock.no_solution", lines[0].rstrip(":"), cause=cause, fix=fix, details=conflict.as_json())
 
 
-def _locked(release: Release, told: Mapping[str, Json], home: str, wish: Wish | None) -> Locked:
+def _orders(
+    lock: Lock, before: Lock, pythons: Mapping[str, SpecifierSet], sources: Sources, anew: Collection[str] | None
+) -> Iterator[Order]:
+    """The pylocks that a lock needs: one a plugin in a worker, one for all that run in the host's process.
+
+    ``anew``: the plugins whose needs are to be the newest, None: all.
+    """
+    for name, each in lock.plugins.items():
+        if each.needs and each.isolation == "worker":
+            held = before.plugins.get(name)
+            former, same = (held.pylock, held.needs == each.needs) if held else ("", False)
+            homes = tuple(sources.indexes[home] for home in [each.index] if home)
+            yield Order(name, each.needs, pythons[name], homes, former, same, anew is None or name in anew)
+    needs, members = _inline(lock)
+    if needs:
+        places = dict.fromkeys(lock.plugins[name].index for name in members if lock.plugins[name].index)
+        bounds = SpecifierSet(",".join(str(pythons[name]) for name in members if str(pythons[name])))
+        again, same = anew is None or not {*members}.isdisjoint(anew), _inline(before)[0] == needs
+        yield Order("", needs, bounds, tuple(sources.indexes[home] for home in places), before.inline, same, again)
+
+
+def _inline(lock: Lock) -> tuple[tuple[str, ...], list[str]]:
+    """What the plugins need together that run in the host's process, and their names."""
+    members = [name for name, each in lock.plugins.items() if each.isolation == "inline"]
+    return tuple(sorted({need for name in members for need in lock.plugins[name].needs})), members
+
+
+def _with(lock: Lock, pylocks: Mapping[str, bytes]) -> Lock:
+    digests = {name: digest_of(content) for name, content in pylocks.items()}
+    plugins = {name: replace(each, pylock=digests.get(name, "")) for name, each in lock.plugins.items()}
+    return replace(lock, plugins=plugins, inline=digests.get("", ""))
+
+
+def _locked(release: Release, told: Mapping[str, Json], wish: Wish | None, sources: Sources) -> Locked:
     files = [LockedFile(name, each["sha256"], each["size"]) for name, each in sorted(told["files"].items())]
     return Locked(
         release.version,
-        index=home,
+        index=sources.home(release.name),
         runtime=told["runtime"],
         isolation=_isolation(told["runtime"], wish),
         manifest=told["manifest_sha256"],
@@ -125,10 +190,19 @@ def _locked(release: Release, told: Mapping[str, Json], home: str, wish: Wish | 
         requires=release.requires,
         grants=_given(granted(told.get("permissions", {})), wish),
         files=tuple(files),
+        needs=needs_of_others(sources.needs(release.name, release.version)) if told["runtime"] == "python" else (),
     )
 
 
+def _pythons(told: Mapping[str, Json]) -> SpecifierSet:
+    """The versions of Python that all wheels of a release can have."""
+    return SpecifierSet(",".join(sorted({each.get("requires_python") or "" for each in told["files"].values()} - {""})))
+
+
 def _added(manifest: Manifest, wish: Wish) -> Locked:
+    from dataflare_worker.needs import needs_of
+
+    python = manifest.runtime == "python"
     name = f"{manifest.package}-{manifest.version}-py3-none-any.whl"
     return Locked(
         manifest.version,
@@ -137,6 +211,7 @@ def _added(manifest: Manifest, wish: Wish) -> Locked:
         requires=manifest.dependencies,
         grants=dict(wish.grants),
         files=(LockedFile(name, wish.digest.removeprefix("sha256:")),),
+        needs=needs_of_others(needs_of(Path(manifest.file).parent).requirements) if python else (),
     )
 
 

@@ -85,6 +85,12 @@ class Sources:
         if listed is not None:
             self.indexes[home].check_publisher(listed, version)
 
+    def needs(self, name: str, version: str) -> list[str]:
+        """What the wheels of a release require of other distributions. Raises ConfigError, NotTrusted."""
+        home, listed = self._found(name)
+        files = sorted(listed.releases[version]["files"]) if listed else ()
+        return sorted({need for file in files for need in self.indexes[home].needs(name, file)})
+
     def of_host(self, name: str) -> bool:
         """Is a plugin taken as it is in this interpreter: the set does not name it, or no index has it?"""
         return name in self._own and (name not in self._wishes or not self.home(name))

@@ -44,7 +44,7 @@ def install(
                     timeout=_SECONDS,
                     stdin=subprocess.DEVNULL,
                     cwd=folder,
-                    env=_with_links(wheels),
+                    env=with_links(wheels),
                 )
             except subprocess.TimeoutExpired:
                 said = f"{installer} took longer than {_SECONDS} s"
@@ -62,7 +62,7 @@ def install(
     )
 
 
-def _with_links(folder: Path) -> dict[str, str]:
+def with_links(folder: Path) -> dict[str, str]:
     """The variables of this process, and one more place where the installers look for wheels."""
     links = {"UV_FIND_LINKS": ",", "PIP_FIND_LINKS": " "}
     more = {name: between.join(filter(None, (os.environ.get(name), str(folder)))) for name, between in links.items()}

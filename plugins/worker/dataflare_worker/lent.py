@@ -70,19 +70,20 @@ class Lent:
 
     def wheels(self, folder: Path) -> None:
         """Write wheels that hold nothing: an installer then takes the distributions for installed."""
-        for distribution in self.distributions.values():
-            name = re.sub(r"[-_.]+", "_", distribution.metadata["Name"])
-            stem = f"{name}-{distribution.version}"
-            inside = f"{stem}.dist-info"
-            files = {
-                f"{inside}/METADATA": distribution.read_text("METADATA") or "",
-                f"{inside}/WHEEL": _WHEEL,
-            }
-            record = f"{inside}/RECORD"
-            files[record] = "".join(f"{each},,\n" for each in (*files, record))
-            with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
-                for place, content in files.items():
-                    wheel.writestr(place, content)
+        for each in self.distributions.values():
+            empty_wheel(folder, each.metadata["Name"], each.version, each.read_text("METADATA") or "")
+
+
+def empty_wheel(folder: Path, distribution: str, version: str, metadata: str) -> None:
+    """Write a wheel that holds nothing but what it says of itself."""
+    stem = f"{re.sub(r'[-_.]+', '_', distribution)}-{version}"
+    inside = f"{stem}.dist-info"
+    files = {f"{inside}/METADATA": metadata, f"{inside}/WHEEL": _WHEEL}
+    record = f"{inside}/RECORD"
+    files[record] = "".join(f"{each},,\n" for each in (*files, record))
+    with zipfile.ZipFile(folder / f"{stem}-py3-none-any.whl", "w") as wheel:
+        for place, content in files.items():
+            wheel.writestr(place, content)
 
 
 def link_all(places: Iterable[Path], folder: Path) -> None:

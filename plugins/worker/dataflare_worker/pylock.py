@@ -5,14 +5,14 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from dataflare.errors import ConfigError
 from dataflare_worker.installing import find_uv
+from dataflare_worker.lent import parsed
 
 _SECONDS = 1800
 
@@ -32,14 +32,14 @@ def install_pinned(environment: Path, pinned: bytes, requirements: Sequence[str]
     """
     uv = find_uv()
     said = "" if uv else "uv, which installs by a pylock, is not there"
-    said = said or _lacks(pinned, requirements)
+    said = said or lacking(pinned, requirements)
     if uv and not said:
         with tempfile.TemporaryDirectory(prefix="dataflare-install-") as folder:
             file = Path(folder, "pylock.toml")
             file.write_bytes(pinned)
             words = [uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
             done = subprocess.run(
-                [*words, "--require-hashes", "-r", str(file)],
+                [*words, "--require-hashes", "--no-build", "-r", str(file)],
                 capture_output=True,
                 text=True,
                 timeout=_SECONDS,
@@ -51,18 +51,18 @@ def install_pinned(environment: Path, pinned: bytes, requirements: Sequence[str]
             "worker.environment",
             f"the environment of the plugin `{plugin}` cannot be made by its pylock",
             cause=said[-4000:],
-            fix=f"make `locks/pylock.{plugin}.toml` anew by `uv pip compile --format pylock.toml`, or delete it",
+            fix="lock again by `dataflare plugin lock`, or ask who keeps the index where a file differs",
         )
 
 
-def _lacks(pinned: bytes, requirements: Sequence[str]) -> str:
+def lacking(pinned: bytes, requirements: Iterable[str]) -> str:
+    """What a pylock lacks of what is required; empty where it has all."""
     try:
         told = tomllib.loads(pinned.decode())
         have = {canonicalize_name(each["name"]): str(each.get("version", "")) for each in told["packages"]}
     except (ValueError, KeyError, TypeError) as error:
         return f"it is no pylock: {error}"
-    wanted = [each for each in map(Requirement, requirements) if each.marker is None or each.marker.evaluate()]
-    for each in wanted:
+    for each in parsed(requirements):
         version = have.get(canonicalize_name(each.name))
         if version is None or (version and not each.specifier.contains(version, prereleases=True)):
             return f"the plugin requires `{each}`, and the pylock has {version or 'none'}"

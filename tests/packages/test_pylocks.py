@@ -1,0 +1,165 @@
+"""What Python plugins need of others is locked by file and digest, and goes along wherever the lock goes."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dataflare_index.publishing import add
+from dataflare_packages.lockfile import read_lock
+
+from .conftest import Answer
+from .projects import other_wheel, python_wheel, wants
+
+SAY = """
+import dataflare as df
+import greeting
+
+@df.processor
+def say(row: dict) -> dict:
+    return {**row, "said": greeting.word}
+"""
+Release = Callable[..., Path]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels of others, and nothing else that uv could ask."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    return folder
+
+
+@pytest.fixture
+def release(index: Path, tmp_path: Path, shelf: Path) -> Release:
+    """Publishes a plugin in Python that needs others."""
+
+    def run(id: str, *requires: str, version: str = "1.0.0") -> Path:
+        made = python_wheel(tmp_path / "built", id, version, SAY, requires)
+        add(index, [made])
+        return made
+
+    return run
+
+
+def greetings(shelf: Path, *versions: str) -> None:
+    for version in versions:
+        other_wheel(shelf, "greeting", version, f"word = {version!r}\n", ["lower>=1", "dataflare-sdk"])
+    other_wheel(shelf, "lower", "1.0")
+
+
+def pylock(project: Path, plugin: str) -> dict[str, str]:
+    """Distribution → version."""
+    told = tomllib.loads((project / "locks" / f"pylock.{plugin}.toml").read_text())
+    return {each["name"]: each["version"] for each in told["packages"]}
+
+
+def test_a_lock_fixes_what_a_plugin_needs_of_others(
+    release: Release, shelf: Path, project: Path, answer: Answer
+) -> None:
+    greetings(shelf, "1.0", "2.0")
+    release("hello", "greeting<2; python_version>='3'", "greeting>=9; extra=='more'")
+    wants(project, 'hello: version = ""')
+    assert answer("lock")[1]["environments"] == ["hello"]
+    assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
+    lock = read_lock(project)
+    assert lock is not None
+    assert lock.plugins["hello"].needs == ('greeting<2; python_version >= "3"',)
+    text = {file: file.read_bytes() for file in (project / "dataflare.lock", project / "locks/pylock.hello.toml")}
+    other_wheel(shelf, "greeting", "1.5")
+    told = answer("lock")[1]
+    assert (told["written"], told["environments"]) == (False, [])
+    assert {file: file.read_bytes() for file in text} == text
+    assert answer("upgrade", "--plan")[1]["environments"] == ["hello"]
+    assert {file: file.read_bytes() for file in text} == text
+    assert answer("upgrade")[1]["environments"] == ["hello"]
+    assert pylock(project, "hello") == {"greeting": "1.5"}
+    release("hello", "lower", version="1.1.0")
+    assert answer("upgrade")[1]["environments"] == ["hello"]
+    assert pylock(project, "hello") == {"lower": "1.0"}
+    assert answer("remove", "hello")[0] == 0
+    assert not list((project / "locks").iterdir())
+
+
+def test_a_pylock_that_is_missing_or_changed_is_refused(
+    release: Release, shelf: Path, project: Path, answer: Answer
+) -> None:
+    greetings(shelf, "1.0", "2.0")
+    release("hello", "greeting")
+    assert answer("add", "hello")[0] == 0
+    file = project / "locks" / "pylock.hello.toml"
+    text = file.read_text()
+    file.write_text(text + "# more\n")
+    code, told = answer("sync", "--locked")
+    assert (code, told["errors"][0]["code"]) == (2, "lock.pylock")
+    file.unlink()
+    code, told = answer("sync", "--locked")
+    assert (code, told["errors"][0]["code"]) == (2, "lock.pylock")
+    assert answer("sync")[0] == 0
+    assert file.read_text() == text
+
+
+def test_a_pylock_that_somebody_made_is_taken_where_it_does_what_is_needed(
+    release: Release, shelf: Path, project: Path, answer: Answer
+) -> None:
+    greetings(shelf, "1.0", "2.0")
+    release("hello", "greeting")
+    wants(project, 'hello: version = ""')
+    file = project / "locks" / "pylock.hello.toml"
+    file.parent.mkdir()
+    other = 'lock-version = "1.0"\n[[packages]]\nname = "greeting"\nversion = "1.0"\n'
+    file.write_text(other)
+    assert answer("lock")[0] == 0
+    assert file.read_text() == other
+    file.write_text(other.replace("greeting", "another"))
+    assert answer("lock")[1]["environments"] == ["hello"]
+    assert pylock(project, "hello") == {"greeting": "2.0", "lower": "1.0"}
+
+
+def test_what_no_version_fulfils_is_told_in_uvs_words_and_changes_nothing(
+    release: Release, shelf: Path, project: Path, answer: Answer
+) -> None:
+    greetings(shelf, "1.0")
+    release("hello", "greeting>=3")
+    wants(project, 'hello: version = ""')
+    code, told = answer("lock")
+    assert (code, told["errors"][0]["code"], told["core"]) == (3, "lock.python", {"hello": "greeting>=3"})
+    assert told["errors"][0]["cause"].startswith("hello: ")
+    assert "greeting" in told["errors"][0]["cause"]
+    assert not (project / "dataflare.lock").exists()
+    assert not (project / "locks").exists()
+    release("narrow", "pyarrow<1")  # the SDK, which is lent, does not go with it
+    other_wheel(shelf, "pyarrow", "0.17")
+    wants(project, 'narrow: version = ""')
+    assert answer("lock")[0] == 3
+
+
+def test_needs_come_from_the_plugins_own_index_and_only_as_its_keepers_signed_them(
+    shelf: Path, project: Path, index: Path, answer: Answer, tmp_path: Path
+) -> None:
+    greetings(tmp_path / "given", "1.0")
+    other_wheel(tmp_path / "given", "dataflare_sdk", "1.0.0")
+    made = python_wheel(tmp_path / "built", "hello", "1.0.0", SAY, ["greeting"])
+    add(index, [made], with_deps=True, deps_from=[tmp_path / "given"])
+    wants(project, 'hello: version = ""')
+    assert answer("lock")[0] == 0
+    assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
+    assert (index / "others").as_uri() in (project / "locks" / "pylock.hello.toml").read_text()
+    forged = other_wheel(tmp_path / "forged", "greeting", "1.0", "word = 'forged'\n")
+    (place,) = index.glob("others/greeting/*.whl")
+    page = index / "simple" / "greeting" / "index.html"
+    before = hashlib.sha256(place.read_bytes()).hexdigest()
+    page.write_text(page.read_text().replace(before, hashlib.sha256(forged.read_bytes()).hexdigest()))
+    (index / "simple" / "greeting" / "index.json").unlink()
+    place.write_bytes(forged.read_bytes())
+    (place.parent / f"{place.name}.metadata").unlink()
+    code, told = answer("upgrade")
+    assert (code, told["attack"]) == (4, "arbitrary_content")
+    assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
