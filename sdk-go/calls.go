@@ -28,7 +28,9 @@ func (g *Guest) describe() answer {
 	for i, known := range g.components {
 		told[i] = known.describe()
 	}
-	return answer{header: words{"protocol": Protocol, "sdk": sdkName, "encodings": encodings(), "components": told}}
+	return answer{header: words{
+		"protocol": Protocol, "api": minors, "sdk": sdkName, "encodings": encodings(), "components": told,
+	}}
 }
 
 func (g *Guest) check(given *request) (answer, error) {

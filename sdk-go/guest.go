@@ -14,6 +14,9 @@ import (
 // Protocol is the number of the guest protocol that is spoken here.
 const Protocol = 1
 
+// minors are the versions of the plugin contract that are spoken here, the newest last.
+var minors = []string{"1.0", "1.1"}
+
 const sdkName = "dataflare-sdk go"
 
 // Guest answers the frames of a host with the components of a plugin. One call at a time, except Cancel.

@@ -81,14 +81,32 @@ var beforehand = map[string]func(*component, Context, any, *request) (answer, er
 		return answer{header: words{"position": position}}, err
 	},
 	"migrate_state": func(c *component, _ Context, _ any, given *request) (answer, error) {
-		if given.Version == nil || given.Old == nil {
-			return answer{}, missing("version` and `old")
+		if given.Version == nil {
+			return answer{}, missing("version")
 		}
 		if c.migrateState == nil {
 			return answer{}, problem("config", "state.version", "`%s` takes no state of version %d", c.name, *given.Version)
 		}
-		value, err := c.migrateState(*given.Version, given.Name, given.Old)
-		return answer{header: words{"value": value}}, err
+		if given.Old != nil { // a host of 1.0 sends one value
+			value, err := c.migrateState(*given.Version, given.Name, given.Old)
+			return answer{header: words{"value": value}}, err
+		}
+		part, err := given.part()
+		if err != nil {
+			return answer{}, err
+		}
+		var values []json.RawMessage
+		if err := json.Unmarshal(part, &values); err != nil {
+			return answer{}, problem("fatal", "guest.batch", "a part is not a JSON array: %v", err)
+		}
+		made := make([]any, len(values))
+		for i, old := range values {
+			if made[i], err = c.migrateState(*given.Version, given.Name, old); err != nil {
+				return answer{}, err
+			}
+		}
+		packed, err := json.Marshal(made)
+		return answer{words{"part": 0}, [][]byte{packed}}, err
 	},
 }
 

@@ -23,6 +23,8 @@ type Given = Answer | Answers;
 type Operation = (instance: Instance, frame: Frame) => Steps<Given>;
 
 const PROTOCOL = 1;
+/** The versions of the plugin contract that are spoken here, the newest last. */
+const MINORS = ["1.0", "1.1"];
 const SDK = "@dataflare/sdk 1.0.0";
 
 /** The components of a plugin's module (or of an object), answering frames. */
@@ -75,7 +77,7 @@ class Guest {
   *#called(op: string, frame: Frame): Steps<Given> {
     switch (op) {
       case "describe":
-        return [{ protocol: PROTOCOL, sdk: SDK, encodings: ["json"], components: this.#described() }];
+        return [{ protocol: PROTOCOL, api: MINORS, sdk: SDK, encodings: ["json"], components: this.#described() }];
       case "open":
         return yield* this.#open(frame.header);
       case "close":

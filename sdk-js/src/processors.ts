@@ -5,10 +5,10 @@ import type { Context } from "./context.js";
 import { ConfigError, Reject } from "./errors.js";
 import { partAt, textOf, word, type Frame, type Header } from "./frames.js";
 import type { Instance } from "./instance.js";
-import { partOf, rowsIn, type Row, type Rows } from "./rows.js";
+import { listIn, partOf, rowsIn, type Row, type Rows } from "./rows.js";
 import type { Schema } from "./schema.js";
 import { isGenerator, isThenable, Items, type Steps } from "./steps.js";
-import { toBytes } from "./text.js";
+import { toBytes, toText } from "./text.js";
 import { Batch, Out, Refusal } from "./values.js";
 
 /** Rows of an output. */
@@ -49,10 +49,16 @@ export function* finish(instance: Instance, { header }: Frame): Steps<Answer> {
   return answer(instance, yield* outputsIn(yield* instance.call("finish")));
 }
 
-/** An older version's value of a state in today's form. */
-export function* migrateState(instance: Instance, { header }: Frame): Steps<Answer> {
-  const [version, state] = [Number(word(header, "version")), String(word(header, "name"))];
-  return [{ value: (yield* instance.call("migrateState", [word(header, "old")], { version, state })) ?? null }];
+/** An older version's values of a state in today's form: those in a part; a host of 1.0 sends one, as `old`. */
+export function* migrateState(instance: Instance, frame: Frame): Steps<Answer> {
+  const { header } = frame;
+  const more = { version: Number(word(header, "version")), state: String(word(header, "name")) };
+  const values = "old" in header ? [header.old] : listIn(toText(partAt(frame, word(header, "part"))));
+  const made: unknown[] = [];
+  for (const old of values) {
+    made.push((yield* instance.call("migrateState", [old], more)) ?? null);
+  }
+  return "old" in header ? [{ value: made[0] }] : [{ part: 0 }, [toBytes(JSON.stringify(made))]];
 }
 
 /** What states do not hold. */

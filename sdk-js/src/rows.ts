@@ -24,17 +24,26 @@ export type Reading = (rows: Row[], text: string) => void;
 /** The rows in a part. Throws Failed `guest.batch` where it is none. */
 export function rowsIn(part: Uint8Array, reading: Reading | null): Row[] {
   const text = toText(part);
-  let rows: unknown;
-  try {
-    rows = JSON.parse(text);
-  } catch (error) {
-    throw new Failed("guest.batch", "a part is not JSON", { cause: String(error) });
-  }
-  if (!Array.isArray(rows) || (rows.length > 0 && (typeof rows[0] !== "object" || rows[0] === null))) {
+  const rows = listIn(text);
+  if (rows.length > 0 && (typeof rows[0] !== "object" || rows[0] === null)) {
     throw new Failed("guest.batch", "a part is not an array of JSON objects");
   }
   reading?.(rows as Row[], text);
   return rows as Row[];
+}
+
+/** The values in the text of a part. Throws Failed `guest.batch` where it is no JSON array. */
+export function listIn(text: string): unknown[] {
+  let values: unknown;
+  try {
+    values = JSON.parse(text);
+  } catch (error) {
+    throw new Failed("guest.batch", "a part is not JSON", { cause: String(error) });
+  }
+  if (!Array.isArray(values)) {
+    throw new Failed("guest.batch", "a part is not a JSON array");
+  }
+  return values;
 }
 
 /** Rows as a part. `schema` is what they were announced as, if anything was. */

@@ -122,6 +122,35 @@ export const totals = processor({
   },
 });
 
+export const ledger = processor({
+  doc: "Adds up `n` for each key, and tells at the end; version 1 kept a sum as a number.",
+  config: t.Object({ key: t.Columns({ default: ["k"] }) }),
+  input: N,
+  by: "key",
+  version: 2,
+  states: { sums: t.Object({ sum: t.Integer() }) },
+  plan: () => Schema.of(t.Object({ keys: t.Nullable(t.Integer()), sum: t.Nullable(t.Integer()) })),
+  process(batch, _config, { states }) {
+    const held = states.sums.get(batch);
+    states.sums.put(
+      batch,
+      batch.rows.map(({ n }, index) => ({ sum: (held[index]?.sum ?? 0) + n })),
+    );
+    return [];
+  },
+  finish(_config, { states }) {
+    const held = states.sums.entries();
+    return [{ keys: held.length, sum: held.reduce((total, [, { sum }]) => total + sum, 0) }];
+  },
+  migrateState(old, _config, { version, state }) {
+    const sum = old as number;
+    if (sum < 0) {
+      throw new Reject("overdrawn", `version ${version} has ${sum} in \`${state}\``);
+    }
+    return { sum };
+  },
+});
+
 export const counter = processor({
   doc: "Numbers the rows; what it has counted is its snapshot.",
   adds: t.Object({ row: t.Integer() }),

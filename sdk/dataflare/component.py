@@ -229,6 +229,10 @@ class Processor(
         """An older version's value of the state ``name`` in today's form."""
         raise NotImplementedError
 
+    def migrate_states(self, version: int, name: str, values: list[Json]) -> list[Json]:
+        """``migrate_state`` of many values, in their order."""
+        return [self.migrate_state(version, name, value) for value in values]
+
 
 class Sink(
     Component,

@@ -1,4 +1,4 @@
-"""Makes the golden plugins of a release of the contract: ``python tests/golden/make.py 1.0``, once, never again.
+"""Makes the golden plugins of a release of the contract: ``python tests/golden/make.py 1.1``, once, never again.
 
 They are the components of the conversations (``tests/vectors``), compiled with the SDKs as they are then, beside the
 conversations as they are then. What a later host does with them is what it does with plugins that were published.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -21,7 +22,7 @@ sys.path.insert(0, str(TESTS))
 import golang  # noqa: E402
 import npm  # noqa: E402
 
-VECTORS, SDK_JS = TESTS / "vectors", TESTS.parent / "sdk-js"
+VECTORS, SDK, SDK_JS = TESTS / "vectors", TESTS.parent / "sdk", TESTS.parent / "sdk-js"
 CONVERSING = "./internal/vectors/plugin"
 
 
@@ -31,7 +32,8 @@ def main(api: str) -> None:
         "go.wasm": golang.module(golang.SDK, CONVERSING).read_bytes(),
         "extism.wasm": golang.module(golang.SDK, CONVERSING, tags="extism").read_bytes(),
         "plugin.js": script(),
-        "python.zip": module(),
+        "python.zip": zipped({"guest_plugin.py": VECTORS / "guest_plugin.py"}),
+        "python-sdk.zip": zipped({str(path.relative_to(SDK)): path for path in sorted(SDK.glob("dataflare/**/*.py"))}),
         "conversations.json": (VECTORS / "guest.json").read_bytes(),
     }
     folder = Path(__file__).with_name(f"api-{api}")
@@ -51,11 +53,12 @@ def script() -> bytes:
         return Path(folder, "plugin.js").read_bytes()
 
 
-def module() -> bytes:
-    """The components in Python, as a wheel would hold them."""
+def zipped(files: Mapping[str, Path]) -> bytes:
+    """Files under these names, the same bytes each time."""
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("guest_plugin.py"), (VECTORS / "guest_plugin.py").read_bytes())
+        for name, path in files.items():
+            archive.writestr(zipfile.ZipInfo(name), path.read_bytes())
     return held.getvalue()
 
 

@@ -10,6 +10,8 @@ import io
 import json
 import lzma
 import sys
+import sysconfig
+import venv
 import zipfile
 from collections.abc import Callable
 from functools import cache
@@ -22,8 +24,12 @@ from plugin_js.scripts import ENGINES
 from plugin_js.scripts import Guest as Script
 from vectors.conversations import Answering, play
 
+from dataflare.context import Context
+from dataflare.drive import ProcessorDriver
+from dataflare.errors import Reject
 from dataflare.guest import Frame
-from dataflare.hosting import Limits
+from dataflare.hosting import Guests, Limits, component_classes
+from dataflare.hosting.minors import minor_of
 from dataflare.hosting.transport import Transport
 from dataflare_host.manifest import CONTRACT
 from dataflare_wasm.engine import engine
@@ -66,10 +72,24 @@ def extism(release: Path, folder: Path) -> Transport:
 
 
 def python(release: Path, folder: Path) -> Transport:
-    """The module as a worker runs it."""
+    """The module as a worker runs it: in an environment with the SDK of that release, where that was kept."""
     with zipfile.ZipFile(io.BytesIO(golden(release, "python.zip"))) as archive:
         archive.extractall(folder)
-    return ProcessTransport(Launch("golden", Path(sys.executable), ["guest_plugin"], [folder]))
+    made = Path(sys.executable)
+    if (release / "python-sdk.zip.xz").exists():
+        made = environment(golden(release, "python-sdk.zip"), folder / "environment")
+    return ProcessTransport(Launch("golden", made, ["guest_plugin"], [folder]))
+
+
+def environment(sdk: bytes, folder: Path) -> Path:
+    """The Python of an environment with this SDK, and all else as it is here."""
+    venv.create(folder, symlinks=True)
+    here = sysconfig.get_paths()["purelib"]
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    with zipfile.ZipFile(io.BytesIO(sdk)) as archive:
+        archive.extractall(packages)
+    (packages / "here.pth").write_text(here, "utf-8")
+    return folder / "bin" / "python"
 
 
 def conversations(release: Path) -> list[dict[str, Any]]:
@@ -115,4 +135,44 @@ def test_an_extism_module_answers_as_it_did(release: Path, tmp_path: Path) -> No
 
 
 def test_the_contract_of_this_release_has_its_plugins() -> None:
-    assert RELEASES[-1].name == f"api-{CONTRACT}", "make them: python tests/golden/make.py"
+    assert f"api-{CONTRACT}" in [each.name for each in RELEASES], "make them: python tests/golden/make.py"
+
+
+# --- as their host uses them, through the adapters ----------------------------------------------------
+
+
+def script(name: str) -> Callable[[Path, Path], Transport]:
+    """The script as the loader `js` starts it, in an engine."""
+
+    def start(release: Path, _folder: Path) -> Transport:
+        return Script(name, golden(release, "plugin.js").decode(), Limits(), None, "golden").transport
+
+    return start
+
+
+LEDGERS = [release for release in RELEASES if "processor:ledger" in golden(release, "conversations.json").decode()]
+STARTS = {"go": go, "extism": extism, "python": python, **{name: script(name) for name in ENGINES}}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+@pytest.mark.parametrize("release", LEDGERS, ids=lambda each: each.name, indirect=True)
+def test_state_of_an_older_version_is_taken_over(release: Path, tmp_path: Path, start: Any) -> None:
+    described, made = hosted(lambda: start(release, tmp_path))
+    assert minor_of(described, "golden") == release.name.split("-")[1]
+    ledger = made["processor:ledger"]()
+    driver = ProcessorDriver(ledger, Context())
+    held = list(range(2_500))
+    assert driver.migrate_states(1, "sums", held) == [{"sum": value} for value in held]
+    with pytest.raises(Reject) as refused:
+        driver.migrate_states(1, "sums", [1, -2, 3])
+    assert refused.value.code == "overdrawn"
+
+
+def hosted(start: Start) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a guest says of itself, and its components as its host has them."""
+    guests = Guests(start)
+    guest = guests.take()
+    described = guest.call(Frame({"op": "describe"}), lambda question: question, 60).header
+    guests.give_back(guest)
+    made = component_classes(described, guests, Limits(), "golden")
+    return described, {f"{each.kind}:{each.spec.name}": each for each in made}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from dataflare import Batch, Processor, Source, Split, State, sink
+from dataflare.guest import Frame, Guest
+from dataflare.hosting import Guests, Limits, component_classes
 from dataflare.state import state
+from dataflare.testing.guests import InProcess
 from dataflare_flow import Flow
 from dataflare_host.kinds import Outcome
 
@@ -137,3 +140,48 @@ def test_an_older_component_than_the_state_is_refused(tmp_path: Path, run: Calla
     run(build(tmp_path, Second, SumV2))
     outcome = run(build(tmp_path, First, Sum))
     assert outcome.problems[0].code == "state.mismatch"
+
+
+class Ones(Source[int], name="ones"):
+    """A one for each of 2,500 keys, in every split."""
+
+    parts: int
+
+    def splits(self) -> list[Split]:
+        return [Split(str(n)) for n in range(self.parts)]
+
+    def read(self, split: Split, position: int = 0) -> Iterator[Any]:
+        if position == 0:
+            yield {"key": [str(n) for n in range(2_500)], "n": [1] * 2_500}, 1
+
+
+class Counting(InProcess):
+    """A guest that counts the requests to take state over."""
+
+    asked: ClassVar[list[str]] = []
+
+    def call(self, request: Frame, answering: Any, seconds: float) -> Frame:
+        if request.header["op"] == "migrate_state":
+            self.asked.append("value" if "old" in request.header else "part")
+        return super().call(request, answering, seconds)
+
+
+@pytest.mark.parametrize(("minors", "asked"), [(["1.0", "1.1"], ["part"] * 3), (None, ["value"] * 2_500)])
+def test_a_guest_takes_over_many_values_at_once_one_of_1_0_each_by_itself(
+    tmp_path: Path, run: Callable[..., Outcome], minors: list[str] | None, asked: list[str]
+) -> None:
+    Counting.asked = []
+    described = Guest([SumMigrating]).handle(Frame({"op": "describe"})).header
+    told = {name: value for name, value in {**described, "api": minors}.items() if value is not None}
+    (guest,) = component_classes(told, Guests(lambda: Counting([SumMigrating])), Limits(), "sums")
+
+    def flow(parts: int, total: Any) -> Flow:
+        made = Flow("t", base=tmp_path)
+        made.source("ones", Ones, parts=parts).step("sum", total).sink("keep", keep)
+        return made
+
+    run(flow(1, Sum))
+    outcome = run(flow(2, guest))
+    assert outcome.status == "finished", outcome.problems
+    assert Counting.asked == asked
+    assert sorted((row["key"], row["sum"]) for row in out[2_500:]) == sorted((str(n), 2) for n in range(2_500))

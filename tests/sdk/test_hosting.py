@@ -403,6 +403,24 @@ def test_a_description_that_is_none_is_refused() -> None:
             component_classes(told, guests, Limits(), "strange")
 
 
+@pytest.mark.parametrize("api", [["1.2"], ["2.0", "2.1"], [], "1.1", None])
+def test_a_guest_that_speaks_no_version_of_this_host_is_refused_before_it_is_called(api: Any) -> None:
+    with pytest.raises(ConfigError) as refused:
+        component_classes({"protocol": 1, "api": api, "components": []}, Guests(fails), Limits(), "newer")
+    assert (refused.value.code, "update the host" in str(refused.value.problems[0].fix)) == ("guest.api", True)
+
+
+def test_a_newer_guest_that_still_speaks_this_contract_is_taken() -> None:
+    assert (
+        component_classes({"protocol": 1, "api": ["1.1", "1.2"], "components": []}, Guests(fails), Limits(), "new")
+        == []
+    )
+
+
+def fails() -> Any:
+    raise AssertionError("the guest was started")
+
+
 def test_limits_are_the_least_of_all() -> None:
     limits = Limits.of({"memory": "64MiB", "wall_per_batch": "2s"}, {"memory": "32MiB"}, None)
     assert limits == Limits(memory=32 << 20, wall_per_batch=2.0)

@@ -137,6 +137,30 @@ class Totals(Processor, by="key"):
         return batch.with_column("total", running)
 
 
+class Ledger(Processor, by="key", version=2):
+    """Adds up `n` for each key, and tells at the end; version 1 kept a sum as a number."""
+
+    key: Columns = ("k",)
+    sums: State[dict]
+
+    def plan(self, schema):
+        return {"keys": int, "sum": int}
+
+    def process(self, batch: Batch):
+        sums = [held or {"sum": 0} for held in self.sums.get(batch)]
+        self.sums.put(batch, [{"sum": held["sum"] + n} for held, n in zip(sums, batch["n"].to_pylist(), strict=True)])
+        return []
+
+    def finish(self):
+        _, sums = self.sums.items({"k": str})
+        return [{"keys": len(sums), "sum": sum(held["sum"] for held in sums)}]
+
+    def migrate_state(self, version: int, name: str, value: int) -> dict:
+        if value < 0:
+            raise Reject("overdrawn", f"version {version} has {value} in `{name}`")
+        return {"sum": value}
+
+
 class Counter(Processor):
     """Numbers the rows; what it has counted is its snapshot."""
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from dataflare.checkpoint import Checkpoint, SplitState
@@ -13,8 +14,12 @@ from dataflare.drive import ProcessorDriver, SourceDriver
 from dataflare.errors import StateError
 from dataflare_host.plan import Plan
 from dataflare_pipeline.epoch import version_of
+from dataflare_pipeline.keyed import json_of
 
 Row = tuple[bytes, bytes, float | None]
+AT_ONCE = 1_000
+AT_ONCE_BYTES = 1 << 20
+"""Values, and their bytes, that a component takes over by one call."""
 
 
 def older(checkpoint: Checkpoint, plan: Plan) -> list[str]:
@@ -50,10 +55,24 @@ def splits_of(driver: SourceDriver, plan: Plan, checkpoint: Checkpoint) -> list[
 def values(driver: ProcessorDriver, step: str, name: str, rows: Iterator[Row], held: int, now: int) -> Iterator[Row]:
     """Keyed state in version ``now``. Raises StateError ``state.version``, ``state.migration``."""
     what = f"the state `{name}` of `{step}`"
-    for key, value, expires in rows:
-        old = json.loads(value)
-        moved = _taken(lambda old=old: driver.migrate_state(held, name, old), what, "state", held, now)  # type: ignore[misc]
-        yield key, json.dumps(moved, separators=(",", ":")).encode(), expires
+    for part in _parts(rows):
+        olds = json.loads(b"[" + b",".join(value for _, value, _ in part) + b"]")
+        moved = _taken(partial(driver.migrate_states, held, name, olds), what, "state", held, now)
+        for (key, _, expires), value in zip(part, moved, strict=True):
+            yield key, json_of(value), expires
+
+
+def _parts(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """As many rows as are taken over by one call."""
+    part, size = [], 0
+    for row in rows:
+        part.append(row)
+        size += len(row[1])
+        if len(part) >= AT_ONCE or size >= AT_ONCE_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
 
 
 def _taken(migrate: Callable[[], Any], what: str, word: str, held: int, now: int) -> Any:

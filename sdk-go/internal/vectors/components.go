@@ -36,6 +36,8 @@ func init() {
 		dataflare.OnDeleted(deleted), dataflare.MigratePosition(migrated))
 	dataflare.Operator("alarm", "Gives what its timers, the watermark and the end bring.", openAlarm,
 		dataflare.By("key"), dataflare.Takes[word](), dataflare.Gives[word]())
+	dataflare.Operator("ledger", "Adds up `n` for each key, and tells at the end; version 1 kept a sum as a number.", openLedger,
+		dataflare.By("key"), sums, dataflare.Version(2), dataflare.Gives[Summed](), dataflare.MigrateState(summed))
 	dataflare.Operator("counter", "Numbers the rows; what it has counted is its snapshot.", openCounter,
 		dataflare.Gives[Counted]())
 	dataflare.Sink("shelf", "Keeps numbers: staged by epoch, on the shelf once committed.", dataflare.Staged, openShelf,
@@ -273,6 +275,64 @@ func totals(ctx dataflare.Context, config Key, batch dataflare.Batch) (dataflare
 		known[i] = &made[i].Total
 	}
 	return dataflare.Rows(made...), total.Put(ctx, batch, known)
+}
+
+// Kept is a sum as version 2 of `ledger` keeps it.
+type Kept struct {
+	Sum int64 `json:"sum"`
+}
+
+// Summed is the row that `ledger` gives at the end.
+type Summed struct {
+	Keys int64 `json:"keys"`
+	Sum  int64 `json:"sum"`
+}
+
+var sums = dataflare.NewState[Kept]("sums")
+
+func openLedger(dataflare.Context, Alarm) (*ledger, error) { return &ledger{}, nil }
+
+type ledger struct{}
+
+func (l *ledger) Process(ctx dataflare.Context, batch dataflare.Batch) (dataflare.Batch, error) {
+	rows, err := dataflare.RowsOf[N](batch)
+	if err != nil {
+		return dataflare.Batch{}, err
+	}
+	held, err := sums.Get(ctx, batch)
+	if err != nil {
+		return dataflare.Batch{}, err
+	}
+	for i, row := range rows {
+		if held[i] == nil {
+			held[i] = &Kept{}
+		}
+		held[i] = &Kept{held[i].Sum + row.N}
+	}
+	return dataflare.Rows[Summed](), sums.Put(ctx, batch, held)
+}
+
+func (l *ledger) Finish(ctx dataflare.Context) (dataflare.Batch, error) {
+	held, err := sums.All(ctx)
+	if err != nil {
+		return dataflare.Batch{}, err
+	}
+	made := Summed{Keys: int64(len(held))}
+	for _, each := range held {
+		made.Sum += each.Sum
+	}
+	return dataflare.Rows(made), nil
+}
+
+func summed(version int, name string, old json.RawMessage) (any, error) {
+	var sum int64
+	if err := json.Unmarshal(old, &sum); err != nil {
+		return nil, err
+	}
+	if sum < 0 {
+		return nil, dataflare.Reject("overdrawn", "version %d has %d in `%s`", version, sum, name)
+	}
+	return Kept{sum}, nil
 }
 
 // Counted is a row of `counter`.

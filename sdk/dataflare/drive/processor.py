@@ -82,9 +82,9 @@ class ProcessorDriver(Driver):
         """Continue from a snapshot."""
         self.invoke("restore", data=data, version=version)
 
-    def migrate_state(self, version: int, name: str, value: Json) -> Json:
-        """An older version's value of a state in today's form."""
-        return self.component.migrate_state(version, name, value)
+    def migrate_states(self, version: int, name: str, values: list[Json]) -> list[Json]:
+        """An older version's values of a state in today's form, in their order."""
+        return self.component.migrate_states(version, name, values)
 
     def given(self, batch: Batch, input: str) -> dict[str, Any]:
         """What an operation on a batch may ask for."""

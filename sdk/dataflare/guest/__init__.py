@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from dataflare.guest.frames import Frame as Frame
     from dataflare.guest.serving import Guest as Guest
 
-__all__ = ["MEMORY_EXIT", "PROTOCOL", "Frame", "Guest"]
+__all__ = ["MEMORY_EXIT", "MINORS", "PROTOCOL", "Frame", "Guest"]
 
 PROTOCOL = 1
 """The number of the protocol that is spoken here."""
+MINORS = ("1.0", "1.1")
+"""The versions of the plugin contract that are spoken here, the newest last."""
 MEMORY_EXIT = 90
 """The exit status of a guest's process that had no memory left."""
 _MODULE = {"Frame": "frames", "Guest": "serving"}

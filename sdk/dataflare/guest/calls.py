@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from dataflare.batch import Batch, Envelope
 from dataflare.context import FixedClock
 from dataflare.drive import NO_POSITION, Driver, Processed, ProcessorDriver, Reading, SinkDriver, SourceDriver
 from dataflare.errors import ConfigError, Failed
-from dataflare.guest.encoding import Json, Part, decode, encode_rejects, part_at
+from dataflare.guest.encoding import Json, Part, decode, encode_rejects, json_list, part_at
 from dataflare.schema import Schema
 from dataflare.split import Demand, Refused, Resume, Split
 
@@ -173,11 +174,13 @@ def _finish(instance: Instance, frame: Frame) -> Answer:
 
 
 def _migrate_state(instance: Instance, frame: Frame) -> Answer:
+    """Many values in a part; a host of 1.0 sends one, as ``old``."""
     header = frame.header
-    value = _processor(instance).migrate_state(
-        int(_word(header, "version")), str(_word(header, "name")), _word(header, "old")
-    )
-    return {"value": value}, []
+    driver, version, name = _processor(instance), int(_word(header, "version")), str(_word(header, "name"))
+    if "old" in header:
+        return {"value": driver.migrate_states(version, name, [header["old"]])[0]}, []
+    values = driver.migrate_states(version, name, json_list(part_at(frame.parts, _word(header, "part"))))
+    return {"part": 0}, [json.dumps(values, separators=(",", ":")).encode()]
 
 
 def _processed(instance: Instance, processed: Processed) -> Answer:

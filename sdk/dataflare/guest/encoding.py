@@ -69,13 +69,21 @@ def _from_json(part: Part, schema: Schema | None) -> Batch:
 
 def json_objects(part: Part) -> list[dict[str, Json]]:
     """The rows in a part of JSON, as they stand there. Raises Failed ``guest.batch`` where it holds none."""
-    try:
-        rows = json.loads(bytes(part))
-    except (ValueError, RecursionError) as error:
-        raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    rows = json_list(part)
+    if not all(isinstance(row, dict) for row in rows):
         raise Failed.of("guest.batch", "a part is not an array of JSON objects")
     return rows
+
+
+def json_list(part: Part) -> list[Json]:
+    """The values in a part of JSON. Raises Failed ``guest.batch`` where it holds no array."""
+    try:
+        values = json.loads(bytes(part))
+    except (ValueError, RecursionError) as error:
+        raise Failed.of("guest.batch", "a part is not JSON", cause=str(error)) from error
+    if not isinstance(values, list):
+        raise Failed.of("guest.batch", "a part is not a JSON array")
+    return values
 
 
 def encode_rejects(rejected: Iterable[Rejected], parts: list[Part]) -> list[Json]:

@@ -13,7 +13,7 @@ from dataflare.component import Component
 from dataflare.context import Context
 from dataflare.drive import Driver, ToolDriver, driver_for
 from dataflare.errors import ConfigError, DataflareError, Failed, Problem, Reject, Retry, problem_of
-from dataflare.guest import PROTOCOL, calls
+from dataflare.guest import MINORS, PROTOCOL, calls
 from dataflare.guest.describing import describe
 from dataflare.guest.encoding import Encoding, Json, Part, Room, encode
 from dataflare.guest.frames import Frame
@@ -144,7 +144,8 @@ class Guest:
 
     def _describe(self, _frame: Frame) -> Answer:
         told = describe(self._components.values())
-        return {"protocol": PROTOCOL, "sdk": self._sdk, "encodings": ["arrow", "json"], "components": told}, []
+        words = {"protocol": PROTOCOL, "api": list(MINORS), "sdk": self._sdk, "encodings": ["arrow", "json"]}
+        return {**words, "components": told}, []
 
     def _check(self, frame: Frame) -> Answer:
         driver = self._passing(frame)

@@ -16,6 +16,7 @@ from dataflare.errors import ConfigError, Failed, InstanceLost, Problem, Reject,
 from dataflare.guest.encoding import Encoding, Part, encode
 from dataflare.guest.frames import Frame
 from dataflare.guest.remote import error_of, problem_from
+from dataflare.hosting.minors import adapted
 from dataflare.hosting.questions import Answers
 from dataflare.hosting.transport import GuestLost, Transport
 
@@ -43,11 +44,13 @@ class Caller:
     """One component, configured, as seen by its host. One call at a time."""
 
     def __init__(
-        self, guests: Guests, limits: Limits, component: str, config: Mapping[str, Json], encoding: Encoding
+        self, guests: Guests, limits: Limits, component: str, config: Mapping[str, Json], encoding: Encoding, minor: str
     ) -> None:
         self.encoding = encoding
         self._guests = guests
         self._limits = limits
+        self._minor = minor
+        """Of the contract, as the guest speaks it."""
         self._words: dict[str, Json] = {"component": component, "config": dict(config)}
         self._transport: Transport | None = None
         self._number = 0
@@ -202,18 +205,18 @@ class Caller:
             raise raised(answer)
         yield answer
 
-    def once(self, op: str, ctx: Context, **words: Json) -> Frame:
+    def once(self, op: str, ctx: Context, parts: Sequence[Part] = (), **words: Json) -> Frame:
         """The one answer to a question asked in passing."""
-        *_, last = self.in_passing(op, ctx, **words)
+        *_, last = self.in_passing(op, ctx, parts, **words)
         return last
 
-    def anyhow(self, op: str, ctx: Context | None, **words: Json) -> Frame:
+    def anyhow(self, op: str, ctx: Context | None, parts: Sequence[Part] = (), **words: Json) -> Frame:
         """The answer of the open instance, or of a guest in passing where none is open."""
         if self.is_open:
-            return self.ask(op, **words)
+            return self.ask(op, parts, **words)
         from dataflare.context import Context
 
-        return self.once(op, ctx or Context(), **words)
+        return self.once(op, ctx or Context(), parts, **words)
 
     def _ready(self) -> Transport:
         """The guest with the open instance; a fresh one, if the last was lost."""
@@ -233,7 +236,9 @@ class Caller:
     def _sent(self, transport: Transport, request: Frame, answers: Answers) -> Frame:
         op = request.header["op"]
         limit = self._limits.wall_per_batch
-        return transport.call(request, answers, limit if limit is not None and op in _QUICK else WALL)
+        seconds = limit if limit is not None and op in _QUICK else WALL
+        call = adapted(self._minor, lambda frame, answering: transport.call(frame, answering, seconds))
+        return call(request, answers)
 
     def _endless(self, op: str) -> NoReturn:
         message = f"`{self._words['component']}` does not come to an end with `{op}`"

@@ -16,6 +16,7 @@ from dataflare.hosting import component, processors, sinks, sources, tools
 from dataflare.hosting.caller import Caller
 from dataflare.hosting.component import Remote
 from dataflare.hosting.fields import fields_of_schema
+from dataflare.hosting.minors import minor_of
 from dataflare.state import State
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def component_classes(
 ) -> list[type[Component]]:
     """A class for each component in the answer to ``describe``; ``plugin`` is named in errors.
 
-    Raises ConfigError: ``guest.protocol``, ``guest.described`` for what is no description.
+    Raises ConfigError: ``guest.protocol``, ``guest.api``, ``guest.described`` for what is no description.
     """
     if described.get("protocol") != 1:
         raise ConfigError.of(
@@ -49,11 +50,12 @@ def component_classes(
             f"`{plugin}` speaks version {described.get('protocol')} of the guest protocol, this host speaks 1",
             fix="build the plugin with an SDK for this host",
         )
+    minor = minor_of(described, plugin)
     both = described.get("encodings") or ["json"]
     told = described.get("components")
     if not isinstance(told, list):
         raise _wrong(plugin, "`components` is not a list")
-    return [_class(one, both, guests, limits, plugin) for one in told]
+    return [_class(one, both, minor, guests, limits, plugin) for one in told]
 
 
 def told_in(folder: Path) -> dict[str, Json] | None:
@@ -87,7 +89,7 @@ def warm(made: type[Component], number: int) -> None:
 
 
 def _class(
-    told: Mapping[str, Json], encodings: Sequence[str], guests: Guests, limits: Limits, plugin: str
+    told: Mapping[str, Json], encodings: Sequence[str], minor: str, guests: Guests, limits: Limits, plugin: str
 ) -> type[Component]:
     kind, name = str(told.get("kind")), str(told.get("name"))
     if kind not in _KINDS:
@@ -97,7 +99,7 @@ def _class(
     encoding: Encoding | None = next((each for each in told.get("encodings") or encodings if each in ENCODINGS), None)
     if encoding is None:
         raise _wrong(plugin, f"`{name}` knows none of the encodings {', '.join(ENCODINGS)}")
-    calling = partial(Caller, guests, limits, f"{kind}:{name}", encoding=encoding)
+    calling = partial(Caller, guests, limits, f"{kind}:{name}", encoding=encoding, minor=minor)
     operations = {**component.WHERE_TOLD, **where_told}
     body: dict[str, Any] = {
         **({} if kind == "tool" else component.ALWAYS),

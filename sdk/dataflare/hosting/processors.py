@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch
 from dataflare.drive.base import MAIN
-from dataflare.guest.encoding import decode_rejects, part_at
+from dataflare.errors import Failed
+from dataflare.guest.encoding import decode_rejects, json_list, part_at
 from dataflare.hosting.component import SNAPSHOTS, planned, remote
 from dataflare.hosting.rows import moved, rows_in, slices
 from dataflare.schema import Schema
@@ -68,8 +70,18 @@ def _finish(self: Any, ctx: Context) -> Iterator[Any]:
 
 
 def _migrate_state(self: Any, version: int, name: str, value: Json) -> Json:
-    caller = remote(self).caller
-    return caller.anyhow("migrate_state", None, version=version, name=name, old=value).header.get("value")
+    return _migrate_states(self, version, name, [value])[0]
+
+
+def _migrate_states(self: Any, version: int, name: str, values: list[Json]) -> list[Json]:
+    if "migrate_state" not in type(self).__dataflare_guest__:
+        raise NotImplementedError
+    given = json.dumps(values, separators=(",", ":")).encode()
+    answer = remote(self).caller.anyhow("migrate_state", None, [given], version=version, name=name, part=0)
+    made = json_list(part_at(answer.parts, answer.header.get("part")))
+    if len(made) != len(values):
+        raise Failed.of("guest.state", f"a guest made {len(made):,} values of {len(values):,} of the state `{name}`")
+    return made
 
 
 def _given(self: Any, answer: Frame) -> Iterator[Any]:
@@ -94,7 +106,7 @@ def _moment(ctx: Context) -> dict[str, Json]:
     return {"epoch": ctx.epoch, "clock": ctx.clock.now().isoformat(), "seed": seed}
 
 
-ALWAYS: Mapping[str, Callable[..., Any]] = {"plan": _plan, "process": _process}
+ALWAYS: Mapping[str, Callable[..., Any]] = {"plan": _plan, "process": _process, "migrate_states": _migrate_states}
 WHERE_TOLD: Mapping[str, Callable[..., Any]] = {
     "timer": _timer,
     "watermark": _watermark,
