@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dataflare.errors import StateError
+from dataflare.errors import DataflareError, StateError
 from dataflare_pipeline.ballot import Ballot
 from dataflare_pipeline.replay import Wanted
 
@@ -55,12 +55,17 @@ class Swap:
     future: Future[Answer] = field(default_factory=Future)
 
     def withdrawn(self) -> bool:
-        """Has another region said no before this one began? Then it is answered."""
+        """Has another region said no before this one began, or could the state not follow? Then it is answered."""
+        outcome = "rolled_back"
         try:
             self.ballot.check()
-        except StateError as error:
+            outcome = "refused"
+            if self.exchange is not None:
+                self.exchange.check()
+        except DataflareError as error:
+            self.ballot.no(str(error))
             problem = error.problems[0].as_json()
-            self.future.set_result({"outcome": "rolled_back", "problem": problem, "pause_ms": 0.0, "replayed": 0})
+            self.future.set_result({"outcome": outcome, "problem": problem, "pause_ms": 0.0, "replayed": 0})
             return True
         return False
 

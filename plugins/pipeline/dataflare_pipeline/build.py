@@ -25,7 +25,7 @@ from dataflare_pipeline.chains import ChainPlan, cut, inputs_of
 from dataflare_pipeline.gate import SchemaGate
 from dataflare_pipeline.guard import Guard
 from dataflare_pipeline.inner_lane import InnerLane, ProcessorLane
-from dataflare_pipeline.keyed import KeyedState, KeyedTimers
+from dataflare_pipeline.keyed import KeyedState
 from dataflare_pipeline.lane import Lane, Mail
 from dataflare_pipeline.operator import ProcessorOp
 from dataflare_pipeline.outlet import Outlet
@@ -35,6 +35,7 @@ from dataflare_pipeline.session import READ_BYTES, READ_ROWS, Session
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import SourceLane
 from dataflare_pipeline.splits import SplitBook
+from dataflare_pipeline.timers import KeyedTimers
 from dataflare_pipeline.work import Refusal
 
 STATEFUL = ("timer", "watermark", "finish", "snapshot", "restore")

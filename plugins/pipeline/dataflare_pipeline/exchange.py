@@ -77,6 +77,12 @@ class Exchange:
                 if operator.step in self.steps:
                     self._turns.setdefault(lane, []).append(self._beside(operator))
 
+    def check(self) -> None:
+        """Raise StateError where state that changed meanwhile could not be taken over."""
+        for turn in self._all():
+            if turn.handing is not None:
+                turn.handing.check()
+
     def turns(self, step: str) -> list[Turn]:
         """The turns of a step, by lane."""
         return [turn for turn in self._all() if turn.old.step == step]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dataflare.checkpoint import StateChange
@@ -11,16 +12,16 @@ from dataflare.drive import ProcessorDriver
 from dataflare_pipeline import migrate
 from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, Value, group_of, json_of
 
-ROUNDS = 5
-FEW = 1_000
-"""Keys that may be left for the barrier."""
+SLICE = 500
+"""Keys that are taken over at once: so long may one lock keep a lane waiting."""
 
 
 class Handing:
     """The state of one lane in the form of a newer version.
 
-    Made while the older one goes on: all keys, then again those that changed meanwhile, until few are left for the
-    barrier. ``driver`` migrates; it is an instance of the newer version.
+    Made while the older one goes on: first all keys, then those that changed meanwhile. What changes from then on the
+    lane takes over itself behind each of its calls, so that nothing is left for the barrier, however fast keys change.
+    ``driver`` migrates; it is an instance of the newer version.
     """
 
     def __init__(self, old: KeyedState, driver: ProcessorDriver, held: int, now: int) -> None:
@@ -29,26 +30,30 @@ class Handing:
         self._versions = held, now
         self._values: dict[str, dict[bytes, Value]] = {}
         self._made: dict[str, dict[bytes, StateChange]] = {}
+        self._lock = threading.Lock()
+        self._failure: Exception | None = None
 
     def prepare(self) -> None:
-        """Take over what can be taken over beforehand. Raises StateError ``state.version``, ``state.migration``."""
+        """Take over what is there. Raises StateError ``state.version``, ``state.migration``."""
         self._old.watch()
         for name in self._names():
-            self._all(name)
-            for _ in range(ROUNDS):
-                changed = self._old.touched(name)
-                self._again(name, changed)
-                if len(changed) <= FEW:
-                    break
+            self._take(name, self._old.keys(name))
+        self._old.follow(self._changed)
+        for name in self._names():
+            self._take(name, self._old.touched(name))
+        self.check()
+
+    def check(self) -> None:
+        """Raise what the lane could not take over."""
+        if self._failure is not None:
+            raise self._failure
 
     def finish(self, new: KeyedState) -> None:
         """Give everything to the newer version's state. In the lane's thread, at the barrier."""
+        self.check()
         for name in self._names():
-            if name in self._values:
-                self._again(name, self._old.touched(name))
-            else:
-                self._all(name)
-            new.adopt(name, self._values[name], list(self._made[name].values()))
+            self._take(name, self._old.touched(name))  # of a call that had just begun when the lane began to follow
+            new.adopt(name, self._values.get(name, {}), self._made.get(name, {}))
         self._old.unwatch()
 
     def drop(self) -> None:
@@ -62,24 +67,33 @@ class Handing:
     def _names(self) -> list[str]:
         return [name for name in self._old.names() if name not in (TIMERS, KEY_SCHEMA)]
 
-    def _all(self, name: str) -> None:
-        self._values[name], self._made[name] = {}, {}
-        self._again(name, self._old.keys(name))
+    def _changed(self, name: str, keys: Iterable[bytes]) -> None:
+        """What the older version has just changed, in its lane's thread: it is not to fail for the newer one."""
+        if self._failure is None and name not in (TIMERS, KEY_SCHEMA):
+            try:
+                self._take(name, keys)
+            except Exception as error:
+                self._failure = error
 
-    def _again(self, name: str, keys: Iterable[bytes]) -> None:
-        values, made, step = self._values[name], self._made[name], self._old.step
-        rows = self._rows(name, keys)
-        for key, data, expires in migrate.values(self._driver, step, name.partition("/")[0], rows, *self._versions):
-            values[key] = json.loads(data), expires
-            made[key] = StateChange(step, name, group_of(key), key, data, expires)
-
-    def _rows(self, name: str, keys: Iterable[bytes]) -> Iterator[migrate.Row]:
-        for key in keys:
-            found = self._old.value(name, key)
-            if found is not None:
-                yield key, json_of(found[0]), found[1]
-            elif self._values[name].pop(key, None) is not None:
-                del self._made[name][key]
+    def _take(self, name: str, keys: Iterable[bytes]) -> None:
+        step, state = self._old.step, name.partition("/")[0]
+        wanted = list(keys)
+        for first in range(0, len(wanted), SLICE):
+            found = {key: self._old.value(name, key) for key in wanted[first : first + SLICE]}
+            rows = ((key, json_of(held[0]), held[1]) for key, held in found.items() if held is not None)
+            moved = {row[0]: row for row in migrate.values(self._driver, step, state, rows, *self._versions)}
+            with self._lock:
+                values, made = self._values.setdefault(name, {}), self._made.setdefault(name, {})
+                for key, held in found.items():
+                    if self._old.value(name, key) is not held:
+                        continue  # it has changed again, and whoever changed it sees to it
+                    if held is None:
+                        values.pop(key, None)
+                        made.pop(key, None)
+                    else:
+                        _, data, expires = moved[key]
+                        values[key] = json.loads(data), expires
+                        made[key] = StateChange(step, name, group_of(key), key, data, expires)
 
 
 class Borrowed(KeyedState):

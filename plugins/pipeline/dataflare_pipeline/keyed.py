@@ -1,4 +1,4 @@
-"""Keyed state and timers of one lane: in memory, with the keys that each epoch changed.
+"""Keyed state of one lane: in memory, with the keys that each epoch changed.
 
 Writes of a call are kept aside until the call returned (``apply``) or failed (``discard``), so a fresh
 instance may retry the batch. Expiry follows the ingest time of batches, never the wall clock, so that the
@@ -7,18 +7,14 @@ same batches give the same answers.
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import xxhash
 
-from dataflare import keys as key_bytes
-from dataflare.batch import Batch
 from dataflare.checkpoint import StateChange
-from dataflare.errors import StateError
 from dataflare_host.layout import KEY_GROUPS
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -26,6 +22,8 @@ TIMERS = "#timers"
 KEY_SCHEMA = "#key-schema"
 Json = Any
 Value = tuple[Json, float | None]
+Follower = Callable[[str, Iterable[bytes]], None]
+"""Is told the name of a state and the keys that changed."""
 
 
 def json_of(value: Json) -> bytes:
@@ -62,7 +60,9 @@ class KeyedState:
         """Since ``note``: what was there before a key's first change; None: it was not there."""
         self._touched: dict[str, set[bytes]] | None = None
         """Since ``watch``: the keys that changed."""
-        self._made: list[StateChange] = []
+        self._follower: Follower | None = None
+        """Since ``follow``: who is told of them instead."""
+        self._made: dict[str, dict[bytes, StateChange]] = {}
         """Changes in their final form that the next epoch takes, where the key has not changed again."""
 
     def load(self, name: str, rows: Iterable[tuple[bytes, bytes, float | None]], *, changed: bool = False) -> None:
@@ -103,8 +103,7 @@ class KeyedState:
                     held.pop(key, None)
                 else:
                     held[key] = value
-            if self._touched is not None:  # after the change: whoever takes a key from here finds its new value
-                self._touched.setdefault(name, set()).update(pending)
+            self._touch(name, pending)  # after the change: whoever takes a key from here finds its new value
         self._pending.clear()
 
     def discard(self) -> None:
@@ -121,15 +120,17 @@ class KeyedState:
             for key in gone:
                 del held[key]
             self._dirty.setdefault(name, set()).update(gone)
-            if self._touched is not None:
-                self._touched.setdefault(name, set()).update(gone)
+            self._touch(name, gone)
 
     def changes(self) -> list[StateChange]:
         """What changed since the last call of this method."""
         self.expire()
-        unchanged: frozenset[bytes] | set[bytes] = frozenset()
-        made = [change for change in self._made if change.key not in self._dirty.get(change.name, unchanged)]
-        self._made = []
+        made: list[StateChange] = []
+        for name, taken in self._made.items():
+            for key in self._dirty.get(name, ()):
+                taken.pop(key, None)
+            made += taken.values()
+        self._made = {}
         for name, dirty in self._dirty.items():
             held = self._values.get(name, {})
             for key in dirty:
@@ -190,20 +191,21 @@ class KeyedState:
         }
         self._mortal = set(other._mortal)
 
-    def adopt(self, name: str, values: dict[bytes, Value], made: list[StateChange]) -> None:
+    def adopt(self, name: str, values: dict[bytes, Value], made: dict[bytes, StateChange]) -> None:
         """Go on with these values; the next epoch keeps them, as ``made`` where they do not change again."""
-        self._values[name] = values
-        self._made += made
-        if any(expires is not None for _, expires in values.values()):
-            self._mortal.add(name)
+        self._values[name], self._made[name] = values, made
 
     def watch(self) -> None:
         """From now on tell by ``touched`` which keys changed."""
         self._touched = {}
 
+    def follow(self, follower: Follower) -> None:
+        """From now on tell it instead, in the thread that changes them. From any thread."""
+        self._follower = follower
+
     def unwatch(self) -> None:
-        """Nobody asks ``touched`` any more."""
-        self._touched = None
+        """Nobody is told any more."""
+        self._touched = self._follower = None
 
     def keys(self, name: str) -> list[bytes]:
         """The keys of a state. From any thread."""
@@ -220,91 +222,15 @@ class KeyedState:
         """A value and when it expires. From any thread."""
         return self._values.get(name, {}).get(key)
 
+    def _touch(self, name: str, keys: Iterable[bytes]) -> None:
+        if (follower := self._follower) is not None:
+            follower(name, keys)
+        elif (touched := self._touched) is not None:
+            touched.setdefault(name, set()).update(keys)
+
     def _note(self, name: str, held: Mapping[bytes, Value], keys: Iterable[bytes]) -> None:
         if self._before is not None:
             kept = self._before.setdefault(name, {})
             for key in keys:
                 if key not in kept:
                     kept[key] = held.get(key)
-
-
-class KeyedTimers:
-    """Timers by key (``dataflare.context.Timers``), kept as the state ``#timers``: so they are in the checkpoint."""
-
-    def __init__(self, state: KeyedState, columns: tuple[str, ...]) -> None:
-        self._state = state
-        self._columns = columns
-        self._due: dict[bool, list[tuple[float, bytes]]] = {True: [], False: []}
-
-    def restore(self) -> None:
-        """Rebuild the queue from the loaded state."""
-        self._due = {True: [], False: []}
-        for key, timers in self._state.items(TIMERS).items():
-            for word, at in timers.items():
-                heapq.heappush(self._due[word == "event"], (at, key))
-
-    def take(self, other: KeyedTimers) -> None:
-        """Go on with another one's queue, which gives it away."""
-        self._due = other._due
-
-    def set(self, keys: Batch, at: datetime | Sequence[datetime], *, event: bool = True) -> None:
-        """Set (or move) the timers of these keys."""
-        encoded = key_bytes.encode(keys, list(self._columns))
-        times = [at] * len(encoded) if isinstance(at, datetime) else list(at)
-        self._remember_schema(keys)
-        word = "event" if event else "processing"
-        changed = []
-        for old, key, time in zip(self._state.get(TIMERS, encoded), encoded, times, strict=True):
-            stamp = _aware(time).timestamp()
-            changed.append({**(old or {}), word: stamp})
-            heapq.heappush(self._due[event], (stamp, key))
-        self._state.put(TIMERS, encoded, changed, None)
-
-    def drop(self, keys: Batch) -> None:
-        """Forget the timers of these keys."""
-        encoded = key_bytes.encode(keys, list(self._columns))
-        self._state.put(TIMERS, encoded, [None] * len(encoded), None)
-
-    def next_processing(self) -> float | None:
-        """When the next processing-time timer is due, in epoch seconds."""
-        queue = self._due[False]
-        return queue[0][0] if queue else None
-
-    def take_due(self, until: float, event: bool) -> list[tuple[float, Batch]]:
-        """The timers due until then, in the order of time: (time, keys). They are forgotten with the running call."""
-        word = "event" if event else "processing"
-        queue = self._due[event]
-        ready: dict[float, list[bytes]] = {}
-        while queue and queue[0][0] <= until:
-            stamp, key = heapq.heappop(queue)
-            timers = self._state.get(TIMERS, [key])[0] or {}
-            if timers.get(word) != stamp:
-                continue
-            left = {name: at for name, at in timers.items() if name != word}
-            self._state.put(TIMERS, [key], [left or None], None)
-            ready.setdefault(stamp, []).append(key)
-        return [(stamp, self._key_rows(found)) for stamp, found in sorted(ready.items())]
-
-    def _remember_schema(self, keys: Batch) -> None:
-        import base64
-
-        held = self._state.get(KEY_SCHEMA, [b""])[0]
-        if held is None:
-            schema = keys.select(self._columns).schema
-            text = base64.b64encode(schema.serialize().to_pybytes()).decode()
-            self._state.put(KEY_SCHEMA, [b""], [text], None)
-
-    def _key_rows(self, found: list[bytes]) -> Batch:
-        import base64
-
-        import pyarrow as pa
-
-        text = self._state.get(KEY_SCHEMA, [b""])[0]
-        if text is None:
-            raise StateError.of("state.corrupt", f"timers of `{self._state.step}` have no key schema")
-        schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
-        return Batch(key_bytes.decode(found, schema))
-
-
-def _aware(time: datetime) -> datetime:
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

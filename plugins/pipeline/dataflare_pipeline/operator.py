@@ -15,9 +15,10 @@ from dataflare.drive import Processed, ProcessorDriver
 from dataflare.schema import Schema
 from dataflare_host.kinds import Budget
 from dataflare_pipeline.guard import Guard
-from dataflare_pipeline.keyed import KeyedState, KeyedTimers
+from dataflare_pipeline.keyed import KeyedState
 from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.proof import operator_name
+from dataflare_pipeline.timers import KeyedTimers
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]

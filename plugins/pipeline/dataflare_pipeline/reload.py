@@ -24,7 +24,7 @@ from dataflare_pipeline import migrate
 from dataflare_pipeline.epoch import check_fits
 from dataflare_pipeline.exchange import Exchange, Turn
 from dataflare_pipeline.handing import Borrowed
-from dataflare_pipeline.keyed import KeyedTimers
+from dataflare_pipeline.timers import KeyedTimers
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import Checkpoint
