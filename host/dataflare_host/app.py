@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -44,6 +44,7 @@ class Host:
         table = table_of(catalogue, Contributions(self._dynamic, self._guests))
         self.hooks = Hooks(table.plugins.values())
         self._tables = [table]
+        self._named: tuple[str, ...] | None = None
         self._set = PluginSet()
         self._sets: dict[Path, Any] = {}
         self._loaders: dict[str, Loader] = {}
@@ -60,9 +61,26 @@ class Host:
         ``principal`` is who asks (else the local user), ``ceiling`` bounds what plugins may do (None: no bound). A
         plugin that cannot be used never stops the host: it is in ``table().faulty``.
         """
-        host = cls(discover(plugins), principal or local_principal(), ceiling)
+        named = None if plugins is None else tuple(sorted(plugins))
+        host = cls(discover(named), principal or local_principal(), ceiling)
+        host._named = named
         host.hooks.historic("host_started", host=host)
         return host
+
+    @classmethod
+    def like(cls, settings: Mapping[str, Any]) -> Host:
+        """A host as another process has it, which told its ``settings``. Raises ConfigError (``set.…``)."""
+        principal = Principal(**{**settings["principal"], "roles": tuple(settings["principal"]["roles"])})
+        host = cls.start(settings["plugins"], principal=principal, ceiling=settings["ceiling"])
+        for folder in settings["folders"]:
+            host.enter(Path(folder))
+        return host
+
+    def settings(self) -> dict[str, Any]:
+        """What another process needs to have the same host, as JSON."""
+        folders = [str(folder) for folder in self._sets]
+        principal = asdict(self.principal)
+        return {"plugins": self._named, "principal": principal, "ceiling": self._ceiling, "folders": folders}
 
     def stop(self, reason: str = "done") -> None:
         """Tell the plugins that the host stops, and the last events."""

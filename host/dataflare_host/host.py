@@ -56,6 +56,9 @@ class HostApi(Protocol):
     principal: Principal
     version: str
 
+    def settings(self) -> dict[str, Any]:
+        """What another process needs to have the same host, as JSON (``Host.like``)."""
+
     def plan(self, flow: Path | Mapping[str, Any], **options: Any) -> Plan:
         """Plan a flow file or a flow as a mapping. Raises ConfigError with every problem."""
 

@@ -141,14 +141,14 @@ def test_a_step_that_keeps_failing_shows_as_an_open_circuit_until_it_works(
     running = start(flow)
     seen: dict[str, Any] = {"state": "closed"}
     while seen["state"] == "closed":
-        seen = running.runner.status()["steps"]["stuck"]["circuit"]
+        seen = running.runner.command("status", {})["steps"]["stuck"]["circuit"]
     assert seen["failures"] >= OPENS_AFTER
     assert seen["since"] < seen["next_try"]
     assert seen["problem"]["message"] == "the service is away"
-    assert running.runner.status()["steps"]["kept"]["circuit"]["state"] == "closed"
+    assert running.runner.command("status", {})["steps"]["kept"]["circuit"]["state"] == "closed"
     broken.clear()
     assert running.end().status == "finished"
-    last = running.runner.status()["steps"]["stuck"]["circuit"]
+    last = running.runner.command("status", {})["steps"]["stuck"]["circuit"]
     assert last == {"state": "closed", "failures": 0, "since": None, "next_try": None, "problem": None}
     assert len(committed) == 240
 

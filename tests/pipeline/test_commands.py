@@ -240,7 +240,7 @@ def test_a_request_that_the_end_overtakes_is_answered(
 
     asking = threading.Thread(target=ask)
     asking.start()
-    while not running.runner.regions["stuck"].requests.any(object):
+    while not running.runner.here.regions["stuck"].requests.any(object):
         pass
     mended.set()
     assert running.end().status == "stopped"

@@ -297,7 +297,7 @@ def test_nothing_new_another_version_and_strangers_are_refused(project: Project,
         running.reload("3.0.0")
     with pytest.raises(Exception, match="no step"):
         running.other.command(str(project.file), "swap", {"plugin": "std2"})
-    with pytest.raises(Exception, match="in this process"):
+    with pytest.raises(Exception, match="as it is here"):
         running.other.command(str(project.file), "swap", {"plugin": "std"})
 
 

@@ -70,7 +70,17 @@ class Swap:
         return False
 
 
-Request = Edit | Replay | Sync | Swap
+@dataclass
+class Leave:
+    """The region comes to rest at a barrier, so that another process can go on with it."""
+
+    future: Future[Answer] = field(default_factory=Future)
+    """At rest: ``epoch``, ``token``, and ``since``: when its sources were held (monotonic seconds)."""
+    back: Future[bool] = field(default_factory=Future)
+    """Whether it goes on here after all."""
+
+
+Request = Edit | Replay | Sync | Swap | Leave
 
 
 class Requests:
@@ -105,6 +115,11 @@ class Requests:
             taken = [request for request in self._waiting if isinstance(request, kinds)]
             self._waiting = [request for request in self._waiting if not isinstance(request, kinds)]
             return taken
+
+    def drop(self, request: Request) -> None:
+        """Whoever asked does not want it any more; without effect once it was taken."""
+        with self._lock:
+            self._waiting = [each for each in self._waiting if each is not request]
 
     def back(self, requests: list[Any]) -> None:
         """Requests that were taken and could not be answered: the next attempt will."""

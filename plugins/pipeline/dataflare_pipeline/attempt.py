@@ -15,7 +15,7 @@ from dataflare import crash
 from dataflare.checkpoint import Changes, Checkpoint
 from dataflare.errors import Problem
 from dataflare_pipeline import migrate
-from dataflare_pipeline.asked import Edit, Replay, Swap, Sync
+from dataflare_pipeline.asked import Edit, Leave, Replay, Swap, Sync
 from dataflare_pipeline.build import Builder
 from dataflare_pipeline.carried import Carried, carried_back, carried_on
 from dataflare_pipeline.channel import Barrier
@@ -74,7 +74,7 @@ class Attempt:
         )
 
     def run(self) -> str:
-        """``finished``, ``stopped``, or ``again``: for positions that were edited, letters to replay, a swap to try."""
+        """``finished``, ``stopped``, or ``again``: for edited positions, letters to replay, a swap, a rest."""
         self.builder.inner()
         self._open()
         return self._epochs()
@@ -223,7 +223,7 @@ class Attempt:
                 return "stop"
             if (swap := self._requests.first(Swap)) is not None:
                 return "swap" if swap.exchange is not None and swap.exchange.attempt is self else "again"
-            if self._requests.any(Edit, Replay):
+            if self._requests.any(Edit, Replay, Leave):
                 return "again"
             if self._exhausted():
                 return "end"
@@ -306,6 +306,8 @@ class Attempt:
         crash.point("commit-point")
         self._store.commit(made, changes, self._token)
         crash.point("decided")
+        if (changed := self._region.changed) is not None:
+            changed += changes.state
         before, self.checkpoint = self.checkpoint, made
         if exchange is None:
             self._region.keep()
@@ -345,7 +347,7 @@ class Attempt:
 
     def _changed(self) -> bool:
         """Carry out edits and take on replays, which need a new attempt; False where there was nothing to do."""
-        return any([self._edited(), self._replayed(), self._swapped()])
+        return any([self._edited(), self._replayed(), self._swapped(), self._left()])
 
     def _edited(self) -> bool:
         edits = self._requests.take(Edit)
@@ -369,6 +371,13 @@ class Attempt:
         for swap in swaps:
             self._region.try_out(swap, self._held_since)
         return bool(swaps)
+
+    def _left(self) -> bool:
+        """Is the region to come to rest? The lanes end, and it waits for whoever asked."""
+        for leave in self._requests.take(Leave):
+            if not leave.back.done():
+                self._region.leaving, self._region.held_since = leave, self._held_since
+        return self._region.leaving is not None
 
     def _replayed(self) -> bool:
         requests, region = self._requests.take(Replay), self._region

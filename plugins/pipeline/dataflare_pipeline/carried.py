@@ -19,6 +19,8 @@ class Carried:
     incarnation: str
     epoch: int
     states: dict[tuple[str, int], KeyedState]
+    renewed: frozenset[str] = frozenset()
+    """The steps of which it is in the form of a newer version than the checkpoint has it in."""
 
     def state(self, checkpoint: Checkpoint, step: str, lane: int) -> KeyedState | None:
         """The state of a lane, where it is that of the checkpoint."""

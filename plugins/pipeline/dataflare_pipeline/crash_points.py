@@ -25,4 +25,9 @@ POINTS = (
     "abort",
     "recovery",
     "replay",
+    "prepared-beside",
+    "rest",
+    "taken",
+    "given-away",
+    "taken-back",
 )

@@ -14,6 +14,7 @@ from dataflare_pipeline.lease import Pace
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
+    from dataflare_pipeline.session import Session
 
 
 class Pipeline(Engine):
@@ -37,14 +38,20 @@ class Pipeline(Engine):
 
     def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
         """A runner for this part; the flow's store is configured, not opened."""
+        from dataflare_pipeline.relay import Relay
+        from dataflare_pipeline.runner import FlowRunner
+
+        return Relay(FlowRunner(self.session(part, host, budget)))
+
+    def session(self, part: Part, host: HostApi, budget: Budget) -> Session:
+        """What the regions of this part share."""
         # Lanes are the parallelism: a thread pool in each library below them would only get in their way.
         os.environ.setdefault("POLARS_MAX_THREADS", "1")
         import pyarrow as pa
 
         # Arrow's own pool keeps what was freed: 50 MB more at rest, and no faster on blocks of megabytes.
         pa.set_memory_pool(pa.system_memory_pool())
-        from dataflare_pipeline.runner import FlowRunner
         from dataflare_pipeline.session import Session
 
         store = host.store(part.plan.state, Path(part.plan.base) if part.plan.base else None)
-        return FlowRunner(Session(part, host, store, budget, self.lease, self.probation, self.patience))
+        return Session(part, host, store, budget, self.lease, self.probation, self.patience)

@@ -195,6 +195,22 @@ class KeyedState:
         """Go on with these values; the next epoch keeps them, as ``made`` where they do not change again."""
         self._values[name], self._made[name] = values, made
 
+    def set(self, name: str, key: bytes, value: Value | None) -> None:
+        """What an epoch has made of a key; None: it is gone."""
+        held = self._values.setdefault(name, {})
+        if value is None:
+            held.pop(key, None)
+            return
+        held[key] = value
+        if value[1] is not None:
+            self._mortal.add(name)
+
+    def renew(self) -> None:
+        """Everything is in a new form, which the next epoch keeps."""
+        for name, held in self._values.items():
+            if name not in (TIMERS, KEY_SCHEMA):
+                self._dirty.setdefault(name, set()).update(held)
+
     def watch(self) -> None:
         """From now on tell by ``touched`` which keys changed."""
         self._touched = {}

@@ -52,6 +52,8 @@ class Lease:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turn = threading.Lock()
+        self._lent = False
+        self._beating = False
 
     def acquire(self, cancelled: threading.Event) -> int:
         """Take the lease; the new token.
@@ -68,9 +70,36 @@ class Lease:
                 continue
             if info is not None and not info.released:
                 crash.point("takeover")
-            self._thread = threading.Thread(target=self._beat, name=f"lease-{self.region}", daemon=True)
-            self._thread.start()
+            self._begin()
             return self.token
+
+    def take(self, token: int) -> int:
+        """Take the lease from whoever holds it by this token, and waits for us to do so. Raises Fenced."""
+        self.token = self._store.lease(self.flow, self.region, this_process(), token)
+        crash.point("taken")
+        self._begin()
+        return self.token
+
+    def lend(self) -> None:
+        """Another process of ours may take it: that it has a newer token does not end this run."""
+        with self._turn:
+            self._lent = True
+
+    def take_back(self) -> None:
+        """Take the next token; whoever it was lent to has ended. Raises Fenced where somebody else has it."""
+        with self._turn:
+            info = self._store.lease_info(self.flow, self.region)
+            if info is None or (info.token != self.token and not is_dead(info)):
+                raise self.fenced()
+            self.token = self._store.lease(self.flow, self.region, this_process(), info.token)
+            self._lent = False
+        if not self._beating:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._beating = True
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{self.region}", daemon=True)
+        self._thread.start()
 
     def _watch(self, info: LeaseInfo, cancelled: threading.Event) -> None:
         # Only time in which this process looked counts: it may have been frozen itself, or the whole machine asleep.
@@ -119,7 +148,13 @@ class Lease:
         while not self._stop.wait(self._pace.beat):
             try:
                 with self._turn:
-                    self._store.beat(self.flow, self.region, self.token)
+                    try:
+                        self._store.beat(self.flow, self.region, self.token)
+                    except Fenced:
+                        self._beating = False
+                        if self._lent:
+                            return
+                        raise
             except Fenced:
                 self.lost.set()
                 self._on_lost()
@@ -129,11 +164,17 @@ class Lease:
 
     def release(self) -> None:
         """Stop the heartbeat and give the lease back; where that fails, it lapses by itself."""
-        self._stop.set()
-        if self._thread is None:
+        if not self.drop():
             return
-        self._thread.join()
         try:
             self._store.release(self.flow, self.region, self.token)
         except Exception as error:
             log.warning("the lease of region %s could not be given back: %s", self.region, error)
+
+    def drop(self) -> bool:
+        """Stop the heartbeat and leave the lease to whoever takes it next; False where it was never held."""
+        self._stop.set()
+        if self._thread is None:
+            return False
+        self._thread.join()
+        return True

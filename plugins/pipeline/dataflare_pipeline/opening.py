@@ -163,8 +163,11 @@ class Opening:
         older = held is not None and held < now
         store, region = self._session.store, self._builder.region.name
         carried = self._carried.state(self._checkpoint, step, lane) if self._carried else None
-        if carried is not None and not older:
+        renewed = self._carried is not None and step in self._carried.renewed
+        if carried is not None and older == renewed:
             state.take(carried, declared_states(type(operator.driver.component)))
+            if renewed:
+                state.renew()
             return
         declared = [*declared_states(type(operator.driver.component)), TIMERS, KEY_SCHEMA]
         kept = [name for owner, name in store.states(plan.name, region) if owner == step]

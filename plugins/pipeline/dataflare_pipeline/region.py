@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 
-from dataflare.checkpoint import Checkpoint
+from dataflare import crash
+from dataflare.checkpoint import Checkpoint, StateChange
 from dataflare.errors import Fenced, StateError
 from dataflare_host.layout import Region
-from dataflare_pipeline.asked import Requests, Swap
+from dataflare_pipeline.asked import Answer, Leave, Requests, Swap
 from dataflare_pipeline.attempt import Attempt
 from dataflare_pipeline.carried import Carried
 from dataflare_pipeline.epoch import check_fits, first_checkpoint
@@ -50,10 +51,16 @@ class RegionRun:
         """``--from-start``: forget what the flow did; a new incarnation begins."""
         self.trial: Trial | None = None
         """A new generation of components that has not proved itself yet."""
+        self.leaving: Leave | None = None
+        """Somebody wants the region at rest, and waits for it."""
+        self.held_since = 0.0
+        """When the sources were held for the last rest (monotonic seconds)."""
         self.reading = threading.Event()
         """An attempt has opened everything, and reads."""
         self.carried: Carried | None = None
         """The keyed state that the attempt before has left in memory."""
+        self.changed: list[StateChange] | None = None
+        """Keys that epochs changed, in their order, while somebody wants to know."""
         self._shown: tuple[dict[str, Counts], Attempt | None] = ({}, None)
         self._failed = False
 
@@ -66,7 +73,6 @@ class RegionRun:
         attempt = self.current = Attempt(self, self._load())
         trial: Trial | None = None
         replayed = 0
-        self.carried = None
         self._shown = self._committed(), attempt
         try:
             ending = attempt.run()
@@ -80,9 +86,13 @@ class RegionRun:
                 raise self.lease.fenced() from error
             if self.trial is None or self.session.aborting.is_set() or self.trial.swap.ballot.sealed:
                 raise
+            if self.trial.foreign:
+                self.trial.give_up(error, self.uncommitted())
+                raise
             trial, ending = self.trial, "again"
             replayed = self._roll_back(trial, error)
         finally:
+            self.carried = None
             self.reading.clear()
             self.left_behind = attempt.shut()
             self._shown = self._committed(), None
@@ -98,6 +108,32 @@ class RegionRun:
             )
         self._failed = False
         return ending
+
+    def rest(self, leave: Leave) -> bool:
+        """At rest until it is known who goes on: True, it is this process; its lease is its own again."""
+        self.leaving = None
+        self.lease.lend()
+        assert self.current is not None
+        held = self.current.checkpoint
+        told: Answer = {"epoch": held.epoch, "incarnation": held.incarnation, "since": self.held_since}
+        told["token"] = self.lease.token
+        crash.point("rest")
+        leave.future.set_result(told)
+        if not leave.back.result():
+            return False
+        self.lease.take_back()
+        return True
+
+    @property
+    def tried_elsewhere(self) -> bool:
+        """Is it on trial, and another process waits to take it back?"""
+        return self.trial is not None and self.trial.foreign
+
+    def ended(self) -> None:
+        """It has ended well: what was on trial, and had nothing more to do here, stays."""
+        if self.trial is not None:
+            self.trial.vote()
+            self.keep()
 
     def try_out(self, swap: Swap, began: float, exchange: Exchange | None = None) -> Trial:
         """Other components run from here on, on trial: in these lanes by the exchange, or in the next attempt's."""
@@ -115,13 +151,19 @@ class RegionRun:
         """Go back to the generation before; how many rows were delivered that are read again."""
         self.trial = None
         log.warning("`%s` is taken back: %s", trial.swap.plugin, error)
-        lost = {
-            name: counts for name, counts in self.counts().items() if self.session.plan.steps[name].kind == "source"
-        }
-        held = self._committed()
+        lost = self.uncommitted()
         self.session = trial.before
         trial.roll_back(error)
-        return sum(each.rows_out - held.get(name, Counts()).rows_out for name, each in lost.items())
+        return lost
+
+    def uncommitted(self) -> int:
+        """Rows that sources gave and no epoch holds. From any thread."""
+        held, steps = self._committed(), self.session.plan.steps
+        return sum(
+            counts.rows_out - held.get(name, Counts()).rows_out
+            for name, counts in self.counts().items()
+            if steps[name].kind == "source"
+        )
 
     def operators(self, step: str) -> list[ProcessorOp]:
         """The operators of a step in the lanes of the last attempt. From any thread."""

@@ -67,14 +67,14 @@ def prepared(
 
 def _check_version(session: Session, plugin: str, step: str, version: str | None) -> None:
     assert session.generation is not None
-    held = session.host.table(session.generation).plugins[plugin]
-    now = session.host.table().plugins[plugin]
+    held = session.host.table(session.generation).plugins.get(plugin)
     faulty = [each for each in session.host.table().faulty if each.id == plugin]
     if faulty:
         raise ConfigError(*faulty[0].problems)
-    if not session.component(step).remote:
+    if held is None or not session.component(step).remote:
         message = f"`{plugin}` runs in this process: its code cannot be taken out of it again"
         raise StateError.of("reload.inline", message, fix=STOP)
+    now = session.host.table().plugins[plugin]
     if version is not None and now.version != version:
         message = f"the set has `{plugin}` {now.version}, not {version}"
         raise ConfigError.of("reload.version", message, fix="add that version first: `dataflare plugin add`")
@@ -87,6 +87,15 @@ def _planned(session: Session, plugin: str) -> Session:
     """The session by the flow's plan with the newest generation, where only the plugin's steps differ."""
     old, host = session.plan, session.host
     new = host.plan(old.flow, base=Path(old.base))
+    check_same(old, new, plugin)
+    return session.turned(new, host.table().generation)
+
+
+def check_same(old: Plan, new: Plan, plugin: str) -> None:
+    """Refuse a plan by which other things than the plugin's code would change.
+
+    Raises StateError ``reload.plan``, ``reload.schema``, ``reload.guarantee``.
+    """
     for name in {*old.steps, *new.steps}:
         mine, theirs = old.steps.get(name), new.steps.get(name)
         if mine is None or theirs is None or _shape(mine) != _shape(theirs):
@@ -98,7 +107,6 @@ def _planned(session: Session, plugin: str) -> Session:
     if old.guarantee.effective != new.guarantee.effective:
         message = f"with the new `{plugin}` the flow is {new.guarantee.effective}, not {old.guarantee.effective}"
         raise StateError.of("reload.guarantee", message, fix=STOP)
-    return session.turned(new, host.table().generation)
 
 
 def _shape(step: StepPlan) -> tuple[Any, ...]:
@@ -152,14 +160,14 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
 
 
 def _positions(new: Session, step: StepPlan, held: Checkpoint) -> None:
-    driver = driver_for(new.component(step.name), _context(new, step))
+    driver = driver_for(new.component(step.name), context(new, step))
     assert isinstance(driver, SourceDriver)
     migrate.splits_of(driver, new.plan, held)
 
 
 def _shadow(new: Session, turn: Turn, held: Checkpoint) -> None:
     """Run the new version on recent batches, over the state as it is; what it gives and writes is thrown away."""
-    step, ctx = new.plan.steps[turn.new.step], _context(new, new.plan.steps[turn.new.step])
+    step, ctx = new.plan.steps[turn.new.step], context(new, new.plan.steps[turn.new.step])
     if turn.old.state is not None:
         state = Borrowed(turn.old.state, turn.handing)
         ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
@@ -185,6 +193,7 @@ def snapshots(held: Checkpoint, step: str) -> list[bytes]:
     return [base64.b64decode(text) for _, text in sorted(held.snapshots.get(step, {}).items())]
 
 
-def _context(new: Session, step: StepPlan) -> Any:
+def context(new: Session, step: StepPlan) -> Any:
+    """The surroundings of an instance that is only tried out: without a fence."""
     read = frozenset(edge.output for edge in new.plan.outgoing(step.name))
     return new.context(step.name, 0, 0, "", 0, threading.Event(), lambda: None, read)

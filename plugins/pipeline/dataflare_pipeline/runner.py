@@ -20,16 +20,20 @@ from dataflare_pipeline.ballot import Ballot
 from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.former import refuse_former
 from dataflare_pipeline.lease import Cancelled, Lease
+from dataflare_pipeline.leaving import Leaving
 from dataflare_pipeline.policy import Policy, StepFailed
 from dataflare_pipeline.region import RegionRun
 from dataflare_pipeline.reload import prepared
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
+from dataflare_pipeline.taking import Taking
 from dataflare_pipeline.thresholds import Rejects
 from dataflare_pipeline.waiting import Aborted
 
 log = logging.getLogger("dataflare.pipeline")
+HANDED = "handed"
+"""How a run ends whose flow goes on in another process."""
 RESTART = Policy("retry", attempts=5, delay=0.5, cap=30.0)
 ANSWER_WITHIN = 60.0
 Command = Callable[[dict[str, Any]], Answer]
@@ -38,10 +42,12 @@ Command = Callable[[dict[str, Any]], Answer]
 class FlowRunner:
     """A ``Runner``: it knows nothing of where it runs."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, taking: Taking | None = None) -> None:
         self.session = session
+        self.leaving = Leaving(self)
         self.regions: dict[str, RegionRun] = {}
-        self.started = time.monotonic()
+        self.started = time.monotonic() if taking is None else taking.started
+        self._taking = taking
         self.problem: Problem | None = None
         self._ended: str | None = None
         self._begun = threading.Event()
@@ -71,7 +77,8 @@ class FlowRunner:
         """Run to the end, to a stop or to a failure."""
         store = self.session.store
         try:
-            store.open(ctx=Context(flow=self.session.plan.name, base=self.session.base))
+            if self._taking is None:
+                store.open(ctx=Context(flow=self.session.plan.name, base=self.session.base))
             try:
                 endings = self._run_regions(store)
             finally:
@@ -83,6 +90,8 @@ class FlowRunner:
         except Exception as error:
             known = _as_error(error)
             return self._outcome("failed", known.problems)
+        if HANDED in endings:
+            return Outcome(HANDED)
         return self._outcome("stopped" if "stopped" in endings else "finished", ())
 
     def peers(self, alive: dict[str, str]) -> None:
@@ -108,7 +117,7 @@ class FlowRunner:
     def _run_regions(self, store: Store) -> list[str]:
         """Every region in a thread of its own; the first failure ends the others. Raises it."""
         endings: dict[str, str | BaseException] = {}
-        layout = self.session.part.layout
+        layout, taking = self.session.part.layout, self._taking
         leases = {
             name: Lease(store, self.session.plan.name, name, self._wake, self.session.pace)
             for name in self.session.part.leads
@@ -116,12 +125,17 @@ class FlowRunner:
         rejects = Rejects(self.session.plan)
         try:
             for name, lease in leases.items():
-                lease.acquire(self.session.stopping)
-                self.regions[name] = RegionRun(self.session, layout.regions[name], lease, rejects)
-            if not self.session.option("from_start", False):
+                run = RegionRun(self.session, layout.regions[name], lease, rejects)
+                if taking is None:
+                    lease.acquire(self.session.stopping)
+                self.regions[name] = run
+                if taking is not None:
+                    taking.take(run)
+            if taking is None and not self.session.option("from_start", False):
                 refuse_former(self.session)
             self._begun.set()
-            self.session.host.emit(Event("flow.started", self.session.plan.name))
+            if taking is None:
+                self.session.host.emit(Event("flow.started", self.session.plan.name))
             # Daemons: a store that never answers must not keep an aborted process alive.
             threads = [
                 threading.Thread(
@@ -134,11 +148,15 @@ class FlowRunner:
             for thread in threads:
                 thread.join()
         finally:
-            for lease in leases.values():
-                lease.release()
+            for name, lease in leases.items():
+                # Whoever handed the flow over takes it back, and nobody else meanwhile.
+                if name in self.regions and self.regions[name].tried_elsewhere:
+                    lease.drop()
+                else:
+                    lease.release()
         failures = [ending for ending in endings.values() if isinstance(ending, BaseException)]
         if failures:
-            raise next((f for f in failures if not isinstance(f, Aborted)), failures[0])
+            raise next((f for f in failures if not isinstance(f, Aborted) and not _elsewhere(f)), failures[0])
         return [str(ending) for ending in endings.values()]
 
     def _supervise(self, region: Region, endings: dict[str, str | BaseException]) -> None:
@@ -146,6 +164,7 @@ class FlowRunner:
         run = self.regions[region.name]
         try:
             endings[region.name] = self._attempts(run)
+            run.ended()
             run.requests.end(run.status.epoch)
         except Cancelled:
             endings[region.name] = "stopped"
@@ -165,10 +184,13 @@ class FlowRunner:
                 ending = run.attempt()
                 if ending != "again":
                     return ending
+                if run.leaving is not None and not run.rest(run.leaving):
+                    return HANDED
                 failures = 0
             except BaseException as error:
                 failures = 0 if run.status.epoch > before else failures
-                over = run.left_behind or failures >= RESTART.attempts or self.session.stopping.is_set()
+                trying = run.trial is not None  # the process that has handed the flow over goes on with it
+                over = run.left_behind or failures >= RESTART.attempts or self.session.stopping.is_set() or trying
                 if over or not _may_pass(error):
                     raise
                 log.warning("region %s starts again from epoch %s: %s", run.region.name, run.status.epoch, error)
@@ -323,8 +345,13 @@ class FlowRunner:
             rejected=rows["rejected"],
             dropped=rows["dropped"],
         )
-        self.session.host.emit(Event(f"flow.{status}", self.session.plan.name, {"epoch": outcome.epoch, **rows}))
+        if not any(run.tried_elsewhere for run in self.regions.values()):
+            self.session.host.emit(Event(f"flow.{status}", self.session.plan.name, {"epoch": outcome.epoch, **rows}))
         return outcome
+
+
+def _elsewhere(error: BaseException) -> bool:
+    return isinstance(error, DataflareError) and error.code == "reload.elsewhere"
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -42,6 +42,8 @@ class Trial:
     exchange: Exchange | None = None
     """Where the lanes stayed and only their operators changed."""
     pause: float | None = None
+    foreign: bool = False
+    """What to go back to is in another process, which waits for the end of this trial."""
     voted: bool = False
     until: float = 0.0
 
@@ -64,6 +66,9 @@ class Trial:
         if self.exchange is not None:
             return self.exchange.tried() or (late and not self.exchange.busy())
         own = {name for name, step in self.swap.session.plan.steps.items() if step.plugin == self.swap.plugin}
+        lanes = list(lanes)
+        if not own & {step for lane in lanes for step in (lane.step, *(each.step for each in lane.operators()))}:
+            return True
         for lane in lanes:
             counts = [found for step, found in list(lane.live.items()) if step in own]
             if any(found.rows_in or found.rows_out for found in counts):
@@ -125,7 +130,7 @@ class Trial:
         old, new = self.before, self.swap.session
         if self.exchange is not None:
             self.exchange.keep()
-        if old.generation is not None and old.generation != new.generation:
+        if not self.foreign and old.generation is not None and old.generation != new.generation:
             # An end of guests takes its time, and the epoch is not committed everywhere yet.
             threading.Thread(target=new.host.retire, args=(old.generation,), name="retire", daemon=True).start()
         self._tell("kept", None, 0)
@@ -141,6 +146,11 @@ class Trial:
         steps = [step.name for step in plan.steps.values() if step.plugin == self.swap.plugin]
         release(type(self.swap.session.component(step)) for step in steps)
         self._problem = problem_of(error, "reload.failed")
+
+    def give_up(self, error: BaseException, replayed: int) -> None:
+        """The process that waits for the end of this trial goes on: tell it before the lanes end, which may last."""
+        self.swap.ballot.no(str(error))
+        self._tell("rolled_back", problem_of(error, "reload.failed").as_json(), replayed)
 
     def taken_back(self, replayed: int) -> None:
         """The lanes have ended; ``replayed`` rows are read once more."""

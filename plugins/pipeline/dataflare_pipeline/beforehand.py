@@ -1,0 +1,148 @@
+"""What a new runner process does before it takes a flow over: it plans, reads the state, tries the new code.
+
+Nothing here needs the lease, and nothing writes; whatever fails refuses the reload, and the flow has not noticed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dataflare.batch import Batch, Envelope
+from dataflare.context import Context, FixedClock
+from dataflare.drive import ProcessorDriver, SourceDriver, driver_for
+from dataflare.errors import ConfigError, StateError
+from dataflare.hosting import warm
+from dataflare.schema import Schema
+from dataflare.split import Resume
+from dataflare_host import Host
+from dataflare_host.kinds import Budget
+from dataflare_host.layout import Layout, Part, Region
+from dataflare_host.manifest import Manifest
+from dataflare_host.plan import Plan, StepPlan
+from dataflare_pipeline import migrate
+from dataflare_pipeline.engine import Pipeline
+from dataflare_pipeline.epoch import check_fits, version_of
+from dataflare_pipeline.handing import Borrowed
+from dataflare_pipeline.preloaded import Preloaded
+from dataflare_pipeline.reload import check_same, context, snapshots
+from dataflare_pipeline.timers import KeyedTimers
+
+if TYPE_CHECKING:
+    from dataflare.checkpoint import Checkpoint
+    from dataflare_pipeline.session import Session
+
+Json = Any
+
+
+class Beforehand:
+    """A flow that is ready to be taken over. ``brief`` is what ``Leaving.brief`` told. Raises DataflareError."""
+
+    def __init__(self, brief: Mapping[str, Json]) -> None:
+        self.plugin = str(brief["plugin"])
+        self.host = Host.like(brief["host"])
+        old = Plan.from_json(brief["plan"])
+        new = self._planned(brief, old)
+        self.session = _session(brief, new, self.host)
+        self.session.store.open(ctx=Context(flow=new.name, base=self.session.base))
+        self._held: dict[str, Checkpoint] = {}
+        for name, region in self.session.part.layout.regions.items():
+            held = self.session.store.load(new.name, name)
+            if held is not None:
+                check_fits(held, new, region)
+                self._held[name] = held
+        for step in new.steps.values():
+            if step.kind == "source" and (held := self._of(step.name)) is not None:
+                self._positions(step, held)
+            made = type(self.session.component(step.name))
+            warm(made, step.lanes or 1)
+        self.state = Preloaded(self.session, self._held)
+
+    def shadow(self, told: Mapping[str, Json], parts: Sequence[bytes]) -> None:
+        """Run the new code on recent batches over the state as it was last committed; what it gives is thrown away."""
+        batches: dict[str, list[tuple[Batch, str]]] = {}
+        for each, part in zip(told["batches"], parts, strict=True):
+            batches.setdefault(each["step"], []).append((_batch(part, each["ingested"]), each["input"]))
+        for step in self.session.plan.steps.values():
+            if step.plugin == self.plugin and step.kind == "processor":
+                schemas = told["schemas"].get(step.name, {})
+                self._try(step, {input: Schema.from_json(given) for input, given in schemas.items()}, batches)
+
+    def _planned(self, brief: Mapping[str, Json], old: Plan) -> Plan:
+        host, plugin, version = self.host, self.plugin, brief["version"]
+        host.enter(Path(old.base))
+        faulty = [each for each in host.table().faulty if each.id == plugin]
+        if faulty:
+            raise ConfigError(*faulty[0].problems)
+        new = host.plan(old.flow, base=Path(old.base))
+        now, held = host.table().plugins.get(plugin), brief["manifest"]
+        versions = {step.version for step in new.steps.values() if step.plugin == plugin}
+        if version is not None and version not in versions:
+            message = f"there is `{plugin}` {', '.join(sorted(versions))} here, not {version}"
+            raise ConfigError.of("reload.version", message, fix="add that version first: `dataflare plugin add`")
+        before = {step.version for step in old.steps.values() if step.plugin == plugin}
+        if versions == before and (now is None or (held is not None and now == Manifest.from_json(held))):
+            message = f"the flow runs `{plugin}` {', '.join(sorted(before))} as it is here"
+            raise ConfigError.of("reload.same", message, fix="add the new version first: `dataflare plugin add`")
+        check_same(old, new, plugin)
+        return new
+
+    def _of(self, step: str) -> Checkpoint | None:
+        """The checkpoint of a step's region."""
+        regions = self.session.part.layout.regions
+        return next((self._held.get(name) for name, region in regions.items() if step in region.steps), None)
+
+    def _positions(self, step: StepPlan, held: Checkpoint) -> None:
+        driver = driver_for(self.session.component(step.name), context(self.session, step))
+        assert isinstance(driver, SourceDriver)
+        migrate.splits_of(driver, self.session.plan, held)
+
+    def _try(self, step: StepPlan, schemas: dict[str, Schema], batches: Mapping[str, list[tuple[Batch, str]]]) -> None:
+        held, ctx = self._of(step.name), context(self.session, step)
+        if step.by_key:
+            state = Borrowed(self.state.first(step.name), None)
+            ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
+        driver = driver_for(self.session.component(step.name), ctx)
+        assert isinstance(driver, ProcessorDriver)
+        try:
+            if schemas:
+                driver.plan(schemas)
+            if held is None:
+                driver.open(Resume(0))
+                return
+            driver.open(Resume(held.epoch, incarnation=held.incarnation))
+            for data in snapshots(held, step.name)[:1]:
+                driver.restore(data, held.state_versions.get(step.name, version_of(self.session.plan, step.name)))
+            if step.abilities.get("effects") != "writes":
+                for batch, input in batches.get(step.name, ()):
+                    ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
+                    driver.process(batch.as_input(), input)
+        finally:
+            with suppress(Exception):
+                driver.close()
+
+
+def _session(brief: Mapping[str, Json], plan: Plan, host: Host) -> Session:
+    told = brief["layout"]
+    regions = {name: Region(name, tuple(each["steps"]), each["lanes"]) for name, each in told["regions"].items()}
+    layout = Layout(told["number"], told["first_epoch"], regions)
+    part = Part(plan, layout, "runner-0", tuple(regions), tuple(regions))
+    engine = host.component(plan.engine["uses"], plan.engine.get("with", {}), "engine", Path(plan.base))
+    if not isinstance(engine, Pipeline):
+        raise StateError.of("reload.plan", f"the flow has another engine now: `{plan.engine['uses']}`")
+    return engine.session(part, host, Budget(*brief["budget"]))
+
+
+def _batch(part: bytes, ingested: str | None) -> Batch:
+    import pyarrow as pa
+
+    def batches() -> Iterator[Any]:
+        with pa.ipc.open_stream(io.BytesIO(part)) as stream:
+            yield from stream
+
+    at = None if ingested is None else datetime.fromisoformat(ingested)
+    return Batch(next(batches()), Envelope(ingested=at))
