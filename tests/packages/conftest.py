@@ -14,9 +14,10 @@ from dataflare_index.checking import root_of
 from dataflare_index.publishing import add, init
 from dataflare_index.trusted import trust
 
-from .projects import wheel
+from .projects import SAY, python_wheel, wheel
 
 Answer = Callable[..., tuple[int, Any]]
+Release = Callable[..., Path]
 
 
 @pytest.fixture
@@ -57,3 +58,26 @@ def project(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     place.mkdir()
     trust(place, str(index), root_of(index))
     return place
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels of others, and nothing else that uv could ask."""
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    return folder
+
+
+@pytest.fixture
+def release(index: Path, tmp_path: Path, shelf: Path) -> Release:
+    """Publishes a plugin in Python that needs others."""
+
+    def run(id: str, *requires: str, version: str = "1.0.0") -> Path:
+        made = python_wheel(tmp_path / "built", id, version, SAY, requires)
+        add(index, [made])
+        return made
+
+    return run

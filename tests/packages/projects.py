@@ -9,6 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 Files = dict[str, bytes]
+SAY = """
+import dataflare as df
+import greeting
+
+@df.processor(each="row", adds={"said": str})
+def say(row: dict) -> dict:
+    return {**row, "said": greeting.word}
+"""
+"""A processor that says what the distribution `greeting` has."""
 
 
 def wheel(
@@ -111,3 +120,10 @@ def wants(project: Path, *lines: str) -> None:
     text = file.read_text() if file.exists() else ""
     head = text.partition("\n[plugins.")[0].rstrip("\n")
     file.write_text(head + "".join(f"\n[plugins.{line.replace(': ', ']' + chr(10), 1)}\n" for line in lines))
+
+
+def greetings(shelf: Path, *versions: str) -> None:
+    """Wheels of `greeting`, whose word is its version, and of what it needs."""
+    for version in versions:
+        other_wheel(shelf, "greeting", version, f"word = {version!r}\n", ["lower>=1", "dataflare-sdk"])
+    other_wheel(shelf, "lower", "1.0")

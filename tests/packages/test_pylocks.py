@@ -4,55 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from dataflare_index.publishing import add
 from dataflare_packages.lockfile import read_lock
 
-from .conftest import Answer
-from .projects import other_wheel, python_wheel, wants
-
-SAY = """
-import dataflare as df
-import greeting
-
-@df.processor
-def say(row: dict) -> dict:
-    return {**row, "said": greeting.word}
-"""
-Release = Callable[..., Path]
-
-
-@pytest.fixture
-def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of wheels of others, and nothing else that uv could ask."""
-    folder = tmp_path / "shelf"
-    folder.mkdir()
-    monkeypatch.setenv("UV_FIND_LINKS", str(folder))
-    monkeypatch.setenv("UV_OFFLINE", "1")
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
-    return folder
-
-
-@pytest.fixture
-def release(index: Path, tmp_path: Path, shelf: Path) -> Release:
-    """Publishes a plugin in Python that needs others."""
-
-    def run(id: str, *requires: str, version: str = "1.0.0") -> Path:
-        made = python_wheel(tmp_path / "built", id, version, SAY, requires)
-        add(index, [made])
-        return made
-
-    return run
-
-
-def greetings(shelf: Path, *versions: str) -> None:
-    for version in versions:
-        other_wheel(shelf, "greeting", version, f"word = {version!r}\n", ["lower>=1", "dataflare-sdk"])
-    other_wheel(shelf, "lower", "1.0")
+from .conftest import Answer, Release
+from .projects import SAY, greetings, other_wheel, python_wheel, wants
 
 
 def pylock(project: Path, plugin: str) -> dict[str, str]:

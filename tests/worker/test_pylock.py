@@ -84,5 +84,5 @@ def test_the_worker_prepares_a_plugin_of_the_set_by_it(
         loader = loader_of("worker", host)
         assert loader is not None
         loader.prepare(load_manifest(package / "dataflare.toml", package.name), host)
-    (made,) = (tmp_path / "cache" / "environments").glob("*/environment.json")
+    (made,) = (tmp_path / "cache" / "envs").glob("*/environment.json")
     assert seen(made.parent / "bin" / "python") == "1.0"

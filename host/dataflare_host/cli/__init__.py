@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from dataflare_host.cli.lazy import LazyGroup
-from dataflare_host.cli.process import use_set
+from dataflare_host.cli.process import Ending, begin, use_set
 
 HELP = """Runs data flows in which every part is a plugin.
 
@@ -67,14 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, by default that of this process, and give its exit code; never raises."""
     if argv is not None:
         return _run(list(argv))
-    from dataflare_host.cli.process import Ending
-
     ending = Ending()
-    ending.code = _run(sys.argv[1:])
+    ending.code = _run(sys.argv[1:], ours=True)
     return ending.code
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], *, ours: bool = False) -> int:
+    begin(words, ours=ours)
     arguments = words or ["--help"]
     use_set(None)
     try:

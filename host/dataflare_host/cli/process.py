@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 _set: Path | None = None
+_words: list[str] = []
+_is_ours = False
 
 
 def use_set(file: Path | None) -> None:
@@ -54,6 +56,27 @@ def starting() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def go_on_in(python: Path) -> int:
+    """Go on with this process's command line by another interpreter: in this very process, or below one that embeds us.
+
+    Its exit code; where the command line is this process's own, it never returns, and signals reach the successor.
+    """
+    words = [str(python), "-P", "-m", "dataflare_host", *_words]
+    if _is_ours:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execv(python, words)
+    import subprocess
+
+    return subprocess.run(words).returncode
+
+
+def begin(words: list[str], *, ours: bool) -> None:
+    """Note the command line that is run now; ``ours``: it is that of this process."""
+    global _words, _is_ours
+    _words, _is_ours = words, ours
 
 
 class Ending:

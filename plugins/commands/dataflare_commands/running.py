@@ -19,7 +19,7 @@ from dataflare_commands.flows import show_warnings
 from dataflare_commands.progress import Display, duration
 from dataflare_host.cli.errors import FAILED, WRONG, exit_code, problems_of
 from dataflare_host.cli.output import emit, json_option, show_problems, tell
-from dataflare_host.cli.process import starting, the_host
+from dataflare_host.cli.process import go_on_in, starting, the_host
 
 if TYPE_CHECKING:
     from dataflare.errors import Problem
@@ -78,6 +78,8 @@ def run(
     plan: Plan | None = None
     try:
         again = _existing(from_start, emptied, kept)
+        if locked and (python := _interpreter(flow)) is not None:
+            return go_on_in(python)
         with starting():
             plan = _planned(flow, locked, mode=mode, guarantee=guarantee)
         show_warnings(plan.options.get("warnings", ()))
@@ -110,19 +112,23 @@ def _planned(flow: Path, locked: bool, **options: Any) -> Plan:
     host = the_host()
     if not locked:
         return host.plan(flow, **options)
-    try:
-        from dataflare_packages.holding import hold, hold_plan
-    except ModuleNotFoundError as error:
-        message = "nothing here knows locks"
-        raise ConfigError.of(
-            "run.no_locks", message, fix="install `dataflare-packages`, or leave out --locked"
-        ) from error
+    from dataflare_packages.holding import hold, hold_plan
 
     project = flow.absolute().parent
     hold(project, host)
     plan = host.plan(flow, **options)
     hold_plan(plan, project)
     return plan
+
+
+def _interpreter(flow: Path) -> Path | None:
+    """The interpreter that the lock of a flow means; None: this one. Raises ConfigError ``run.no_locks``, ``lock.…``"""
+    try:
+        from dataflare_packages.inline import interpreter_of
+    except ModuleNotFoundError as error:
+        message, fix = "nothing here knows locks", "install `dataflare-packages`, or leave out --locked"
+        raise ConfigError.of("run.no_locks", message, fix=fix) from error
+    return interpreter_of(flow.absolute().parent)
 
 
 def _run(plan: Plan, quiet: bool, again: Callable[[], Plan]) -> Outcome:

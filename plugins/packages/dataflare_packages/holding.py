@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dataflare.errors import ConfigError
 from dataflare_packages.changing import lock_that_agrees
+from dataflare_packages.inline import interpreter_of
 from dataflare_packages.installing import damaged, installed_of
 
 if TYPE_CHECKING:
@@ -17,9 +18,15 @@ if TYPE_CHECKING:
 def hold(project: Path, host: HostApi) -> None:
     """Refuse unless set, lock, what is installed and this interpreter agree.
 
-    Raises ConfigError ``lock.none``, ``lock.set_differs``, ``lock.not_synced``, ``lock.host_differs``.
+    Raises ConfigError ``lock.none``, ``lock.set_differs``, ``lock.pylock``, ``lock.not_synced``,
+    ``lock.host_differs``, ``lock.interpreter``.
     """
     lock, installed = lock_that_agrees(project), installed_of(project)
+    if (python := interpreter_of(project)) is not None:
+        message = "this process runs in another environment than the lock says for its inline plugins"
+        raise ConfigError.of(
+            "lock.interpreter", message, cause=f"it says {python}", fix="stop the flow, and run it anew"
+        )
     needed = {name: each for name, each in lock.plugins.items() if each.index}
     fix = f"`dataflare plugin sync --locked --project {project}`"
     if (needed or installed) and installed.get("lock") != lock.digest():

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,15 @@ from dataflare_author.auditing import audit, loader_of
 from dataflare_author.project_set import FOLDER, ProjectSet
 from dataflare_author.refusals import NotTrusted
 from dataflare_author.wheel_check import read_wheel
+from dataflare_packages.inline import KEY as INLINE
+from dataflare_packages.inline import prepared
 from dataflare_packages.lockfile import Lock, Locked, LockedFile
 from dataflare_packages.sources import file_for
 
 if TYPE_CHECKING:
     from dataflare_author.wheel_check import Wheel
     from dataflare_host.host import HostApi
-    from dataflare_host.manifest import Manifest
+    from dataflare_host.kinds import Loader
 
 Json = Any
 INSTALLED = Path(".dataflare", "installed.json")
@@ -56,6 +58,8 @@ def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
         work = list(_work(lock))
         with ThreadPoolExecutor(16) as pool:
             results = list(pool.map(lambda each: _place(each[0], each[1], each[2], project, host, find), work))
+        _prepare([(each, *placed) for (_, each, _), placed in zip(work, results, strict=True)], host)
+        environments = prepared(lock, project, before.get(INLINE, {}))
         entries = {
             name: {
                 "version": locked.version,
@@ -68,6 +72,7 @@ def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
         }
         new = [name for (name, _, _), (_, fresh) in zip(work, results, strict=True) if fresh]
         told = {"lock": lock.digest(), "plugins": entries, "host": dict(lock.host)}
+        told |= {INLINE: environments} if environments else {}
         content = (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
         file = project / INSTALLED
         if not file.exists() or file.read_bytes() != content:
@@ -166,15 +171,23 @@ def _unpack(wheel: Wheel, home: Path, digest: str, name: str, locked: Locked, ho
         shutil.rmtree(target, ignore_errors=True)
         os.replace(aside, target)
         _settle(home)
-        _prepare(replace(manifest, file=str(target / package.name / "dataflare.toml")), runtime, host)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _prepare(manifest: Manifest, runtime: str, host: HostApi) -> None:
-    loader = None if runtime in ("python", "declarative") else loader_of(runtime, host)
-    if loader is not None:
-        loader.prepare(manifest, host)
+def _prepare(placed: Iterable[tuple[Locked, Path, bool]], host: HostApi) -> None:
+    """Let the loaders do what can be done before the first run; the environments of workers are looked at each time."""
+    from dataflare_host.read_manifest import load_manifest
+
+    loaders: dict[str, Loader | None] = {}
+    for locked, package, fresh in placed:
+        runtime = locked.isolation or locked.runtime
+        if runtime in ("inline", "python", "declarative") or not (fresh or runtime == "worker"):
+            continue
+        if runtime not in loaders:
+            loaders[runtime] = loader_of(runtime, host)
+        if (loader := loaders[runtime]) is not None:
+            loader.prepare(load_manifest(package / "dataflare.toml", package.name), host)
 
 
 def _settle(place: Path) -> None:

@@ -41,13 +41,30 @@ class Lent:
             found |= _with_all_it_needs(needed) or {}
         return cls(dict(sorted(found.items())))
 
+    @classmethod
+    def of_host(cls) -> Lent:
+        """The host with all its plugins, and what is here of what they need or can make use of (their extras)."""
+        found: dict[str, metadata.Distribution] = {}
+        pending = [each for each in metadata.distributions() if OURS.match(canonicalize_name(each.metadata["Name"]))]
+        while pending:
+            known = pending.pop()
+            name = canonicalize_name(known.metadata["Name"])
+            if name in found:
+                continue
+            found[name] = known
+            extras = known.metadata.get_all("Provides-Extra") or () if OURS.match(name) else ()
+            for needed in parsed(known.requires or (), extras):
+                with suppress(metadata.PackageNotFoundError):
+                    pending.append(metadata.distribution(needed.name))
+        return cls(dict(sorted(found.items())))
+
     def ours(self) -> Lent:
         """Only those that no index has."""
         return Lent({name: each for name, each in self.distributions.items() if OURS.match(name)})
 
     def names(self) -> list[str]:
         """``name==version @ place`` of each: two loans with the same ones are the same."""
-        return [f"{name}=={each.version} @ {each.locate_file('')}" for name, each in self.distributions.items()]
+        return [f"{name}=={each.version} @ {_home(each)}" for name, each in self.distributions.items()]
 
     def pins(self) -> list[str]:
         """``name==version`` of each."""
@@ -105,12 +122,13 @@ def link_all(places: Iterable[Path], folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def parsed(requirements: Iterable[str]) -> Iterator[Requirement]:
-    """The requirements that hold on this machine, without extras; what is none is left out."""
+def parsed(requirements: Iterable[str], extras: Iterable[str] = ()) -> Iterator[Requirement]:
+    """The requirements that hold on this machine, and those of ``extras``; what is none is left out."""
+    chosen = ("", *extras)
     for text in requirements:
         with suppress(InvalidRequirement):
             found = Requirement(text)
-            if found.marker is None or found.marker.evaluate({"extra": ""}):
+            if found.marker is None or any(found.marker.evaluate({"extra": extra}) for extra in chosen):
                 yield found
 
 
@@ -132,6 +150,12 @@ def _with_all_it_needs(requirement: Requirement) -> dict[str, metadata.Distribut
     return found
 
 
+def _home(distribution: metadata.Distribution) -> Path:
+    """Where its metadata really are: in an environment that was lent them there is but a link."""
+    folder = getattr(distribution, "_path", None)  # its files would tell it too, in a hundred times as long
+    return Path(str(folder)).resolve().parent if folder else Path(str(distribution.locate_file("")))
+
+
 def _fits(known: metadata.Distribution, needed: Requirement) -> bool:
     return not needed.extras and needed.specifier.contains(known.version, prereleases=True)
 
@@ -140,7 +164,7 @@ def _places(distribution: metadata.Distribution) -> Iterator[Path]:
     """What a distribution has put on ``sys.path``: packages, modules, its metadata."""
     names = {file.parts[0] for file in distribution.files or () if len(file.parts) > 1 or file.suffix in (".py", ".so")}
     found = {name for name in names if name not in ("..", "__pycache__") and not name.endswith(".data")}
-    yield from (Path(str(distribution.locate_file(name))) for name in sorted(found))
+    yield from (Path(str(distribution.locate_file(name))).resolve() for name in sorted(found))
     if all(name.endswith(".dist-info") for name in found):
         # Installed for development: its files lie elsewhere.
         name = canonicalize_name(distribution.metadata["Name"])

@@ -13,7 +13,7 @@ from dataflare.grants import allows
 from dataflare.guest.frames import Frame
 from dataflare.hosting import Guests, Limits, component_classes
 from dataflare_host.kinds import Loader
-from dataflare_worker.environments import Environments
+from dataflare_worker.environments import Environments, Recipe
 from dataflare_worker.needs import needs_of
 from dataflare_worker.process import Launch
 from dataflare_worker.pylock import pylock_of
@@ -45,7 +45,8 @@ class Worker(Loader):
     def prepare(self, manifest: Manifest, host: HostApi) -> None:
         """Make the environment of a plugin before it is needed. Raises ConfigError ``worker.environment``."""
         package = Path(manifest.file).parent
-        self._environments().python(needs_of(package).requirements, manifest.id, pylock_of(package))
+        recipe = Recipe.of(manifest.id, needs_of(package).requirements, pylock_of(package))
+        self._environments().ready(recipe, check=True)
 
     def close(self) -> None:
         """End the guests that nobody uses."""
