@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"dataflare.dev/sdk-go/internal/rows"
@@ -43,17 +44,24 @@ func (s *State[S]) Put(ctx Context, batch Batch, values []*S) error {
 	return s.put(ctx.surroundings(), keys, values)
 }
 
+// atOnce is how many keys one question may have: they and their values go into a header, which has at most 1 MiB.
+const atOnce = 1024
+
 func (s *State[S]) get(ctx *surroundings, keys [][]byte) ([]*S, error) {
-	var answer struct {
-		Values []*S `json:"values"`
+	found := make([]*S, 0, len(keys))
+	for part := range slices.Chunk(keys, atOnce) {
+		var answer struct {
+			Values []*S `json:"values"`
+		}
+		if _, err := ctx.ask("state.get", words{"name": s.name, "keys": part}, &answer); err != nil {
+			return nil, err
+		}
+		if len(answer.Values) != len(part) {
+			return nil, badFrame("the answer to `state.get` has %d values for %d keys", len(answer.Values), len(part))
+		}
+		found = append(found, answer.Values...)
 	}
-	if _, err := ctx.ask("state.get", words{"name": s.name, "keys": keys}, &answer); err != nil {
-		return nil, err
-	}
-	if len(answer.Values) != len(keys) {
-		return nil, badFrame("the answer to `state.get` has %d values for %d keys", len(answer.Values), len(keys))
-	}
-	return answer.Values, nil
+	return found, nil
 }
 
 func (s *State[S]) put(ctx *surroundings, keys [][]byte, values []*S) error {
@@ -64,32 +72,59 @@ func (s *State[S]) put(ctx *surroundings, keys [][]byte, values []*S) error {
 	if s.ttl != nil {
 		ttl = s.ttl.Seconds()
 	}
-	_, err := ctx.ask("state.put", words{"name": s.name, "keys": keys, "values": values, "ttl": ttl}, nil)
-	return err
+	for start := 0; start < len(keys); start += atOnce {
+		end := min(start+atOnce, len(keys))
+		told := words{"name": s.name, "keys": keys[start:end], "values": values[start:end], "ttl": ttl}
+		if _, err := ctx.ask("state.put", told, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // All is every value that this lane holds, by canonical key bytes.
 func (s *State[S]) All(ctx Context) (map[string]S, error) {
-	var answer struct {
-		Keys   []string          `json:"keys"`
-		Values []json.RawMessage `json:"values"`
-	}
-	if _, err := ctx.surroundings().ask("state.items", words{"name": s.name}, &answer); err != nil {
-		return nil, err
-	}
-	found := make(map[string]S, len(answer.Keys))
-	for i, text := range answer.Keys {
-		key, err := base64.StdEncoding.DecodeString(text)
-		if err != nil || i >= len(answer.Values) {
-			return nil, badFrame("the answer to `state.items`")
+	found := map[string]S{}
+	err := s.Scan(ctx, func(key string, value S) error {
+		found[key] = value
+		return nil
+	})
+	return found, err
+}
+
+// Scan calls f with every value that this lane holds and its canonical key bytes. Only some of them are in memory at
+// once. What the running call has put is not among them.
+func (s *State[S]) Scan(ctx Context, f func(key string, value S) error) error {
+	for after := ""; ; {
+		asked := words{"name": s.name, "limit": atOnce}
+		if after != "" {
+			asked["after"] = after
 		}
-		var value S
-		if err := json.Unmarshal(answer.Values[i], &value); err != nil {
-			return nil, err
+		var page struct {
+			Keys   []string          `json:"keys"`
+			Values []json.RawMessage `json:"values"`
+			Next   string            `json:"next"`
 		}
-		found[string(key)] = value
+		if _, err := ctx.surroundings().ask("state.items", asked, &page); err != nil {
+			return err
+		}
+		for i, text := range page.Keys {
+			key, err := base64.StdEncoding.DecodeString(text)
+			if err != nil || i >= len(page.Values) {
+				return badFrame("the answer to `state.items`")
+			}
+			var value S
+			if err := json.Unmarshal(page.Values[i], &value); err != nil {
+				return err
+			}
+			if err := f(string(key), value); err != nil {
+				return err
+			}
+		}
+		if after = page.Next; after == "" {
+			return nil
+		}
 	}
-	return found, nil
 }
 
 // keys are the canonical bytes of each row's key.

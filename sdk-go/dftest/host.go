@@ -9,6 +9,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,6 +47,8 @@ type question struct {
 	Name    string            `json:"name"`
 	Keys    []string          `json:"keys"`
 	Values  []json.RawMessage `json:"values"`
+	After   string            `json:"after"`
+	Limit   int               `json:"limit"`
 	Method  string            `json:"method"`
 	URL     string            `json:"url"`
 	Headers map[string]string `json:"headers"`
@@ -103,9 +107,15 @@ func (h *Host) told(asked *question, parts [][]byte) (map[string]any, [][]byte, 
 			}
 		}
 	case "state.items":
-		keys, values := []string{}, []json.RawMessage{}
-		for key, value := range h.state(asked.Name) {
-			keys, values = append(keys, base64.StdEncoding.EncodeToString([]byte(key))), append(values, value)
+		held, keys, values := h.state(asked.Name), []string{}, []json.RawMessage{}
+		for _, key := range slices.Sorted(maps.Keys(held)) {
+			if asked.After != "" && key <= plain(asked.After) {
+				continue
+			}
+			if asked.Limit > 0 && len(keys) == asked.Limit {
+				return map[string]any{"keys": keys, "values": values, "next": keys[len(keys)-1]}, nil, nil
+			}
+			keys, values = append(keys, base64.StdEncoding.EncodeToString([]byte(key))), append(values, held[key])
 		}
 		return map[string]any{"keys": keys, "values": values}, nil, nil
 	case "secret":

@@ -2,6 +2,7 @@
 
 import { ConfigError } from "./errors.js";
 import { blank } from "./check.js";
+import type { Header } from "./frames.js";
 import type { Host } from "./host.js";
 import type { Keys } from "./keys.js";
 import type { Row, Rows } from "./rows.js";
@@ -22,6 +23,8 @@ export interface KeyState<S> {
    * order does not depend on when they came.
    */
   entries(): (readonly [Row, S])[];
+  /** The same in any order, one after another: for more than should be in memory at once. */
+  scan(): Iterable<readonly [Row, S]>;
 }
 
 /** Timers of the keys. Due ones come as a call of `timer`. */
@@ -67,10 +70,14 @@ export class HostState implements KeyState<unknown> {
   }
 
   entries(): (readonly [Row, unknown])[] {
-    const { header } = this.#host.ask("state.items", { name: this.#kept.name });
-    const values = header.values as unknown[];
-    const held = (header.keys as string[]).map((key, index) => [key, values[index]] as const);
+    const held = [...this.#items()];
     return held.sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [this.#keys().row(key), value] as const);
+  }
+
+  *scan(): Iterable<readonly [Row, unknown]> {
+    for (const [key, value] of this.#items()) {
+      yield [this.#keys().row(key), value];
+    }
   }
 
   /** The values of keys. */
@@ -95,6 +102,18 @@ export class HostState implements KeyState<unknown> {
       const part = values.slice(start, end).map((value) => value ?? null);
       this.#host.ask("state.put", { name, keys: keys.slice(start, end), values: part, ttl });
     }
+  }
+
+  *#items(): Generator<readonly [string, unknown]> {
+    const words: Header = { name: this.#kept.name, limit: AT_ONCE };
+    do {
+      const { header } = this.#host.ask("state.items", words);
+      const values = header.values as unknown[];
+      for (const [index, key] of (header.keys as string[]).entries()) {
+        yield [key, values[index]];
+      }
+      words.after = header.next;
+    } while (words.after !== undefined && words.after !== null);
   }
 
   /** A value for a key that has none yet. */

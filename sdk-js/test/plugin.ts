@@ -139,8 +139,12 @@ export const ledger = processor({
     return [];
   },
   finish(_config, { states }) {
-    const held = states.sums.entries();
-    return [{ keys: held.length, sum: held.reduce((total, [, { sum }]) => total + sum, 0) }];
+    const made = { keys: 0, sum: 0 };
+    for (const [, { sum }] of states.sums.scan()) {
+      made.keys += 1;
+      made.sum += sum;
+    }
+    return [made];
   },
   migrateState(old, _config, { version, state }) {
     const sum = old as number;

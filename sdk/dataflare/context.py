@@ -10,7 +10,7 @@ import logging
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -36,6 +36,9 @@ class StateBackend(Protocol):
 
     def items(self, name: str) -> Mapping[bytes, Json]:
         """All keys of a state that this lane holds, with their values; writes of the running call are not seen."""
+
+    def scan(self, name: str, most: int) -> Iterator[Mapping[bytes, Json]]:
+        """``items`` in parts of at most so many keys: what one call reads so is one state of things."""
 
     def names(self) -> Iterable[str]:
         """The states, and parts of states (``NAME/PART``), that hold something; the same."""

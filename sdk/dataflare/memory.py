@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dataflare.context import Clock, FixedClock
@@ -63,6 +64,10 @@ class MemoryState:
         now = self.clock.now().timestamp()
         return {key: kept[0] for key, kept in self._held.get(name, {}).items() if not _over(kept, now)}
 
+    def scan(self, name: str, most: int) -> Iterator[dict[bytes, Json]]:
+        """The same in parts of at most so many keys."""
+        return sliced(self.items(name), most)
+
     def names(self) -> list[str]:
         """The states that hold something."""
         return [name for name, held in self._held.items() if held]
@@ -81,6 +86,13 @@ class MemoryState:
             name: {base64.b64decode(key): (value, expires) for key, value, expires in held}
             for name, held in dumped.items()
         }
+
+
+def sliced(items: Mapping[bytes, Json], most: int) -> Iterator[dict[bytes, Json]]:
+    """The items in parts of at most so many."""
+    rest = iter(items.items())
+    while part := dict(islice(rest, most)):
+        yield part
 
 
 class MemoryTimers:

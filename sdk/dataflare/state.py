@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -70,12 +70,12 @@ class State(Generic[S]):
 
         What the running call has put is not among them.
         """
-        from dataflare import keys as key_bytes
-        from dataflare.batch import Batch
+        return self._read(self._backend().items(self.name), schema)
 
-        held = self._backend().items(self.name)
-        values: list[Any] = list(held.values())
-        return Batch(key_bytes.decode(list(held), schema)), values if self.plain else self._type.load_all(values)
+    def scan(self, schema: Any, rows: int = 1_024) -> Iterator[tuple[Batch, list[S]]]:
+        """``items`` in parts of at most ``rows`` keys: for more than should be in memory at once."""
+        for part in self._backend().scan(self.name, rows):
+            yield self._read(part, schema)
 
     def part(self, part: str) -> State[S]:
         """A part of the state with values of its own: so that a key which holds much need not be written as a whole."""
@@ -87,6 +87,13 @@ class State(Generic[S]):
         """The parts that hold something."""
         begin = f"{self.name}/"
         return sorted(name.removeprefix(begin) for name in self._backend().names() if name.startswith(begin))
+
+    def _read(self, held: Mapping[bytes, Any], schema: Any) -> tuple[Batch, list[S]]:
+        from dataflare import keys as key_bytes
+        from dataflare.batch import Batch
+
+        values: list[Any] = list(held.values())
+        return Batch(key_bytes.decode(list(held), schema)), values if self.plain else self._type.load_all(values)
 
     def _ready(self, keys: Batch) -> tuple[Any, list[bytes]]:
         from dataflare import keys as key_bytes

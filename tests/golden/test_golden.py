@@ -24,6 +24,7 @@ from plugin_js.scripts import ENGINES
 from plugin_js.scripts import Guest as Script
 from vectors.conversations import Answering, play
 
+from dataflare.batch import Batch
 from dataflare.context import Context
 from dataflare.drive import ProcessorDriver
 from dataflare.errors import Reject
@@ -31,6 +32,9 @@ from dataflare.guest import Frame
 from dataflare.hosting import Guests, Limits, component_classes
 from dataflare.hosting.minors import minor_of
 from dataflare.hosting.transport import Transport
+from dataflare.memory import MemoryState
+from dataflare.schema import Schema
+from dataflare.split import Resume
 from dataflare_host.manifest import CONTRACT
 from dataflare_wasm.engine import engine
 from dataflare_wasm.extism_guest import ExtismGuest
@@ -166,6 +170,22 @@ def test_state_of_an_older_version_is_taken_over(release: Path, tmp_path: Path, 
     with pytest.raises(Reject) as refused:
         driver.migrate_states(1, "sums", [1, -2, 3])
     assert refused.value.code == "overdrawn"
+
+
+@pytest.mark.parametrize("start", [STARTS[name] for name in STARTS if name != "extism"])
+@pytest.mark.parametrize("release", LEDGERS, ids=lambda each: each.name, indirect=True)
+def test_all_of_a_state_is_read_through(release: Path, tmp_path: Path, start: Any) -> None:
+    _, made = hosted(lambda: start(release, tmp_path))
+    state = MemoryState()
+    batch = Batch.of({"k": [str(n) for n in range(3_000)], "n": list(range(3_000))})
+    driver = ProcessorDriver(made["processor:ledger"](), Context(state=state))
+    driver.plan({"": Schema(batch.schema)})
+    driver.open(Resume())
+    driver.process(batch)
+    state.apply()
+    ((_, told),) = driver.finish().outputs
+    driver.close()
+    assert told.to_rows() == [{"keys": 3_000, "sum": sum(range(3_000))}]
 
 
 def hosted(start: Start) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import itertools
 import sys
@@ -21,6 +22,7 @@ from dataflare.drive import ProcessorDriver, SinkDriver, SourceDriver, ToolDrive
 from dataflare.errors import ConfigError, InstanceLost, Reject, Retry
 from dataflare.guest import Frame, Guest
 from dataflare.hosting import GuestLost, Guests, Limits, component_classes, lost
+from dataflare.hosting.questions import Answers
 from dataflare.memory import MemoryState
 from dataflare.schema import Schema
 from dataflare.split import Demand, Resume, Split
@@ -191,6 +193,50 @@ def test_a_flow_of_guests_is_a_flow(encoding: str, tmp_path: Path) -> None:
     assert outcome.status == "finished", outcome.problems
     assert sorted(row["n"] for row in COLLECTED) == [3 * n for n in range(12) if n % 2 == 0]
     assert outcome.steps["odd"]["written"] == 6
+
+
+# --- much state -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_guest_reads_through_more_state_than_one_frame_holds(encoding: str) -> None:
+    made, state = as_guests(COMPONENTS, encodings=[encoding]), MemoryState()
+    batch = Batch.of({"k": [str(n) for n in range(60_000)], "n": [1] * 60_000})
+    driver = driver_for(made["processor:ledger"](), Context(state=state))
+    assert isinstance(driver, ProcessorDriver)
+    driver.plan({"": Schema(batch.schema)})
+    driver.open(Resume())
+    driver.process(batch)
+    state.apply()
+    ((_, told),) = driver.finish().outputs
+    assert told.to_rows() == [{"keys": 60_000, "sum": 60_000}]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.dictionaries(st.binary(min_size=1, max_size=8), st.integers(0, 300_000), max_size=40),
+    st.integers(-1, 12) | st.just(10**9),
+)
+def test_pages_of_a_state_hold_all_of_it_once_and_fit_into_frames(held: dict[bytes, int], limit: int) -> None:
+    state = MemoryState()
+    state.put("s", list(held), ["x" * size for size in held.values()], None)
+    state.apply()
+    answers, found, words = Answers(Context(state=state)), [], {"name": "s", "limit": limit}
+    while True:
+        page = answers(Frame({"op": "state.items", **words})).header
+        assert len(Frame(page).pack()) < 1 << 20
+        assert len(page["keys"]) <= max(1, limit)
+        found += [(base64.b64decode(key), len(value)) for key, value in zip(page["keys"], page["values"], strict=True)]
+        if "next" not in page:
+            break
+        words["after"] = page["next"]
+        # What a call reads stays as it was when it began to read.
+        state.put("s", [b"", b"\xff" * 9], ["new", "new"], None)
+        state.apply()
+    assert found == sorted(held.items())
+    answers.settled()
+    fresh = answers(Frame({"op": "state.items", "name": "s", "limit": 1})).header["keys"]
+    assert fresh == [base64.b64encode(key).decode() for key in sorted(state.items("s"))[:1]]
 
 
 # --- configuration ----------------------------------------------------------------------------------------

@@ -152,8 +152,8 @@ class Ledger(Processor, by="key", version=2):
         return []
 
     def finish(self):
-        _, sums = self.sums.items({"k": str})
-        return [{"keys": len(sums), "sum": sum(held["sum"] for held in sums)}]
+        held = [each["sum"] for _, sums in self.sums.scan({"k": str}) for each in sums]
+        return [{"keys": len(held), "sum": sum(held)}]
 
     def migrate_state(self, version: int, name: str, value: int) -> dict:
         if value < 0:

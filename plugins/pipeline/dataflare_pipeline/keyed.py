@@ -8,13 +8,14 @@ same batches give the same answers.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import xxhash
 
 from dataflare.checkpoint import StateChange
+from dataflare.memory import sliced
 from dataflare_host.layout import KEY_GROUPS
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -145,6 +146,10 @@ class KeyedState:
         now = self._now().timestamp()
         held = self._values.get(name, {}).items()
         return {key: value for key, (value, expires) in held if expires is None or expires > now}
+
+    def scan(self, name: str, most: int) -> Iterator[dict[bytes, Json]]:
+        """The same in parts of at most so many keys."""
+        return sliced(self.items(name), most)
 
     def names(self) -> list[str]:
         """The states that hold something."""

@@ -313,15 +313,13 @@ func (l *ledger) Process(ctx dataflare.Context, batch dataflare.Batch) (dataflar
 }
 
 func (l *ledger) Finish(ctx dataflare.Context) (dataflare.Batch, error) {
-	held, err := sums.All(ctx)
-	if err != nil {
-		return dataflare.Batch{}, err
-	}
-	made := Summed{Keys: int64(len(held))}
-	for _, each := range held {
-		made.Sum += each.Sum
-	}
-	return dataflare.Rows(made), nil
+	var made Summed
+	err := sums.Scan(ctx, func(_ string, held Kept) error {
+		made.Keys++
+		made.Sum += held.Sum
+		return nil
+	})
+	return dataflare.Rows(made), err
 }
 
 func summed(version int, name string, old json.RawMessage) (any, error) {

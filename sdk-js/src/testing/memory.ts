@@ -95,7 +95,10 @@ export class MemoryHost {
         return [{}];
       case "state.items": {
         const held = [...(this.#states.get(name) ?? [])];
-        return [{ keys: held.map(([key]) => key), values: held.map(([, value]) => value) }];
+        const first = held.findIndex(([key]) => key === header.after) + 1;
+        const page = held.slice(first, first + Number(header.limit ?? held.length));
+        const more = first + page.length < held.length ? { next: page.at(-1)?.[0] } : {};
+        return [{ keys: page.map(([key]) => key), values: page.map(([, value]) => value), ...more }];
       }
       case "timers.set":
       case "timers.drop":

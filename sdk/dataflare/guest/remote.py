@@ -98,8 +98,18 @@ class RemoteState:
 
     def items(self, name: str) -> dict[bytes, Json]:
         """All keys of a state, with their values."""
-        held = self._host.ask("state.items", name=name).header
-        return {base64.b64decode(key): value for key, value in zip(held["keys"], held["values"], strict=True)}
+        return {key: value for part in self.scan(name, KEYS) for key, value in part.items()}
+
+    def scan(self, name: str, most: int) -> Iterator[dict[bytes, Json]]:
+        """The same in parts of at most so many keys."""
+        words: dict[str, Json] = {"name": name, "limit": min(most, KEYS)}
+        while True:
+            held = self._host.ask("state.items", **words).header
+            if held["keys"]:
+                yield {base64.b64decode(key): value for key, value in zip(held["keys"], held["values"], strict=True)}
+            if held.get("next") is None:
+                return
+            words["after"] = held["next"]
 
     def names(self) -> list[str]:
         """The states that hold something."""

@@ -238,7 +238,10 @@ class Caller:
         limit = self._limits.wall_per_batch
         seconds = limit if limit is not None and op in _QUICK else WALL
         call = adapted(self._minor, lambda frame, answering: transport.call(frame, answering, seconds))
-        return call(request, answers)
+        try:
+            return call(request, answers)
+        finally:
+            answers.settled()
 
     def _endless(self, op: str) -> NoReturn:
         message = f"`{self._words['component']}` does not come to an end with `{op}`"

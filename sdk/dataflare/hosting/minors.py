@@ -86,5 +86,21 @@ def _one_by_one(request: Frame, ask: Ask) -> Frame:
     return Frame({"part": 0}, [json.dumps(made).encode()])
 
 
-ADAPTERS: Mapping[str, Adapter] = {"1.0": Adapter(requests={"migrate_state": _one_by_one})}
+def _all_items(question: Frame, ask: Ask) -> Frame:
+    """``state.items`` gives all at once."""
+    words, keys, values = dict(question.header), [], []
+    while True:
+        answer = ask(Frame(words))
+        if "error" in answer.header:
+            return answer
+        keys += answer.header["keys"]
+        values += answer.header["values"]
+        if answer.header.get("next") is None:
+            return Frame({"keys": keys, "values": values})
+        words["after"] = answer.header["next"]
+
+
+ADAPTERS: Mapping[str, Adapter] = {
+    "1.0": Adapter(requests={"migrate_state": _one_by_one}, questions={"state.items": _all_items})
+}
 """Minor → what lets its guests be called as guests of the next one."""

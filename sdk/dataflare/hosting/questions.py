@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
-from collections.abc import Callable, Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, PermissionDenied, Retry, problem_of
@@ -20,6 +23,9 @@ Json = Any
 Given = tuple[dict[str, Json], list[Part]]
 _LEVELS = {name: getattr(logging, name.upper()) for name in ("debug", "info", "warning", "error", "critical")}
 _LOG_LIMIT = 16 * 1024
+PAGE = 1_024
+PAGE_BYTES = 512 << 10
+"""How many keys of a state, and bytes of them and their values, are told at once."""
 INPUT_BYTES = 8 << 20
 INPUT_SECONDS = 10.0
 """How much of an input a question is given at once, and how long it may wait for it."""
@@ -33,6 +39,8 @@ class Answers:
         self._encoding = encoding
         self._keys = keys
         """The key columns: what keys of timers are read as where they are JSON rows."""
+        self._scanned: dict[str, list[tuple[bytes, Json]]] = {}
+        """What the running call reads in pages: a state, in the order of its keys."""
 
     def __call__(self, frame: Frame) -> Frame:
         """The answer. Never raises: a refusal is an answer with ``error``."""
@@ -44,6 +52,10 @@ class Answers:
         except Exception as error:
             told = {"error": problem_of(error, "guest.question_failed").as_json()}
             return Frame({**told, "after": error.after} if isinstance(error, Retry) else told)
+
+    def settled(self) -> None:
+        """The running call was answered."""
+        self._scanned.clear()
 
     # --- state and timers ------------------------------------------------------------------------------
 
@@ -58,8 +70,18 @@ class Answers:
         return {}, []
 
     def _state_items(self, header: Mapping[str, Json], _frame: Frame) -> Given:
-        held = self._state().items(str(header["name"]))
-        return {"keys": [base64.b64encode(key).decode() for key in held], "values": list(held.values())}, []
+        """A page, in the order of the keys; ``next`` where more follows."""
+        name, after = str(header["name"]), header.get("after")
+        if after is None or name not in self._scanned:
+            self._scanned[name] = sorted(self._state().items(name).items(), key=_key)
+        held = self._scanned[name]
+        first = 0 if after is None else bisect_right(held, base64.b64decode(after, validate=True), key=_key)
+        page = list(_page(held, first, max(1, min(int(header.get("limit", PAGE)), PAGE))))
+        told = {"keys": [base64.b64encode(key).decode() for key, _ in page], "values": [value for _, value in page]}
+        if first + len(page) < len(held):
+            return {**told, "next": told["keys"][-1]}, []
+        del self._scanned[name]
+        return told, []
 
     def _state_names(self, _header: Mapping[str, Json], _frame: Frame) -> Given:
         return {"names": list(self._state().names())}, []
@@ -150,6 +172,20 @@ _QUESTIONS: Mapping[str, Callable[[Answers, Mapping[str, Json], Frame], Given]] 
     "progress": Answers._progress,
     "cancelled": Answers._cancelled,
 }
+
+
+def _key(item: tuple[bytes, Json]) -> bytes:
+    return item[0]
+
+
+def _page(held: Sequence[tuple[bytes, Json]], first: int, most: int) -> Iterator[tuple[bytes, Json]]:
+    """What of a state fits into one header: at least one item, where there is one."""
+    left = PAGE_BYTES
+    for number, (key, value) in enumerate(islice(held, first, first + most)):
+        left -= 2 * len(key) + len(json.dumps(value))
+        if number and left < 0:
+            return
+        yield key, value
 
 
 def _keys(header: Mapping[str, Json]) -> list[bytes]:
