@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tomllib
 from pathlib import Path
 
+import pytest
+
+from dataflare_host.app import Host
+from dataflare_host.cli import main
 from dataflare_index.publishing import add
+from dataflare_packages.carrying import deploy
 from dataflare_packages.lockfile import read_lock
 
 from .conftest import Answer, Release
@@ -121,3 +127,53 @@ def test_needs_come_from_the_plugins_own_index_and_only_as_its_keepers_signed_th
     code, told = answer("upgrade")
     assert (code, told["attack"]) == (4, "arbitrary_content")
     assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
+
+
+@pytest.mark.parametrize("isolation", ["worker", "inline"])
+def test_a_bundle_has_what_the_plugins_need_and_installs_where_there_is_nothing(
+    release: Release,
+    shelf: Path,
+    project: Path,
+    answer: Answer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    isolation: str,
+) -> None:
+    greetings(shelf, "1.0")
+    foreign = other_wheel(shelf, "lower", "1.0").rename(shelf / "lower-1.0-cp311-cp311-win_amd64.whl")
+    other_wheel(shelf, "lower", "1.0")
+    release("hello", "greeting")
+    wants(project, f'hello: version = ""\nisolation = "{isolation}"')
+    assert answer("lock")[0] == 0
+    bundle, whole = tmp_path / "bundle.zip", tmp_path / "whole.zip"
+    files = {*answer("export", bundle)[1]["files"]}
+    assert {*answer("export", whole, "--everywhere")[1]["files"]} - files == {f"wheels/{foreign.name}"}
+    assert {"wheels/greeting-1.0-py3-none-any.whl", "wheels/lower-1.0-py3-none-any.whl"} < files
+    shutil.rmtree(shelf)
+    shelf.mkdir()
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another"))
+    monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path / "empty"))
+    there = tmp_path / "there"
+    with Host.start() as host:
+        deploy(bundle, there, host)
+    locks = {file.name: file.read_bytes() for file in (project / "locks").iterdir()}
+    assert {file.name: file.read_bytes() for file in (there / "locks").iterdir()} == locks
+    (module,) = tmp_path.glob("empty/envs/*/lib/*/site-packages/greeting.py")
+    assert module.read_text() == "word = '1.0'\n"
+    assert main(["plugin", "sync", "--locked", "--offline", "--project", str(there)]) == 0
+
+
+def test_a_wheel_of_others_that_was_exchanged_is_neither_exported_nor_installed(
+    release: Release, shelf: Path, project: Path, answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    greetings(shelf, "1.0")
+    release("hello", "greeting")
+    wants(project, 'hello: version = ""')
+    assert answer("lock")[0] == 0
+    other_wheel(shelf, "greeting", "1.0", "word = 'forged'\n")
+    code, told = answer("export", tmp_path / "bundle.zip")
+    assert (code, told["attack"]) == (4, "arbitrary_content")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "another"))
+    assert answer("sync", "--locked")[1]["errors"][0]["code"] == "worker.environment"
+    assert not list(tmp_path.glob("cache/envs/*/environment.json"))
+    assert not (tmp_path / "bundle.zip").exists()

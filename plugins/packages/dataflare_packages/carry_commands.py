@@ -39,12 +39,15 @@ class Export(Command, name="plugin.export", group="plugin"):
     project: Path = field(default=Path(), help=PROJECT)
     key: Path | None = field(default=None, help="Sign it with this private key, Ed25519 in PEM.")
     serial: int = field(default=0, help="The bundle's number, which has to grow with each that is signed.")
+    everywhere: bool = field(default=False, help="With what Python plugins need for all platforms, not this one alone.")
 
     def call(self, host: Any, to: Path) -> Json:
         """``{"bundle", "digest", "files", "serial", "signed"}``. Raises ConfigError ``lock.…``, ``bundle.…``."""
         from dataflare_packages.carrying import export
 
-        work = lambda: export(self.project, to, key=self.key, serial=self.serial)  # noqa: E731
+        def work() -> Json:
+            return export(self.project, to, key=self.key, serial=self.serial, everywhere=self.everywhere)
+
         return host.change("plugin.export", str(self.project), work)
 
 

@@ -1,4 +1,4 @@
-"""Bundles that carry a project to where there is no network: its flows, set, lock and wheels, in one zip file.
+"""Bundles that carry a project to where there is no network: its flows, set, lock and all wheels, in one zip file.
 
 A deployer's key may sign a bundle (a DSSE envelope over a digest of every file), with a serial number that only grows:
 whoever has pinned that key takes nothing else, and nothing that is older than what it took last.
@@ -20,7 +20,9 @@ from dataflare_author.refusals import NotTrusted
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.installing import Synced, install
 from dataflare_packages.lockfile import FILE as LOCK
-from dataflare_packages.lockfile import digest_of, lock_of
+from dataflare_packages.lockfile import Lock, digest_of, lock_of, read_lock
+from dataflare_packages.others import fetched, others_of
+from dataflare_packages.pylocks import file_of, written
 from dataflare_packages.wheels import Wheels
 
 if TYPE_CHECKING:
@@ -33,17 +35,25 @@ TAKEN = Path(".dataflare", "deployed.json")
 LARGEST = 1 << 32
 
 
-def export(project: Path, to: Path, *, key: Path | None = None, serial: int = 0) -> dict[str, Json]:
-    """Write a bundle with the wheels of all platforms. Raises ConfigError ``lock.…``, ``bundle.key``."""
+def export(
+    project: Path, to: Path, *, key: Path | None = None, serial: int = 0, everywhere: bool = False
+) -> dict[str, Json]:
+    """Write a bundle with the plugins' wheels of all platforms, and what they need of others for this one.
+
+    ``everywhere``: for all platforms and Pythons. Raises ConfigError ``lock.…``, ``bundle.key``.
+    """
     lock, find = lock_that_agrees(project), Wheels(project)
     files = {path.name: path.read_bytes() for path in sorted(project.glob("*.y*ml"))}
     files |= {name: (project / name).read_bytes() for name in (SET, LOCK)}
+    files |= {file_of(plugin): (project / file_of(plugin)).read_bytes() for plugin in lock.pylocks()}
     files |= {f"trust/{path.name}": path.read_bytes() for path in sorted((project / "trust").glob("*.root.json"))}
     for name, locked in sorted(lock.plugins.items()):
         if not locked.index:
             message = f"`{name}` was added from a file: no index has its wheel"
             raise ConfigError.of("bundle.from_file", message, fix="publish it in an index, and add it by its name")
         files |= {f"wheels/{each.name}": find(name, locked, each).read_bytes() for each in locked.files}
+    for wheel in others_of(lock, project, everywhere=everywhere):
+        files[f"wheels/{wheel.name}"] = fetched(wheel, project).read_bytes()
     digests = {name: digest_of(content) for name, content in sorted(files.items())}
     content = json.dumps({"serial": serial, "files": digests}, indent=1, sort_keys=True).encode()
     files[CONTENT] = content
@@ -82,12 +92,16 @@ def deploy(bundle: Path, project: Path, host: HostApi, deployer: Path | None = N
     if key and last is not None and (serial < last or (serial == last and digest_of(content) != taken.get("digest"))):
         raise _refused(f"its serial is {serial}, and {last} was taken already", "replay")
     lock = lock_of(files[LOCK].decode())
+    pylocks = {plugin: files.get(file_of(plugin), b"") for plugin in lock.pylocks()}
+    if {plugin: digest_of(each) for plugin, each in pylocks.items()} != lock.pylocks():
+        raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause="its pylocks are not those of its lock")
     project.mkdir(parents=True, exist_ok=True)
     wheels = project / ".dataflare" / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     for name in [name for name in files if name.startswith("wheels/")]:
         whole.write(wheels / PurePosixPath(name).name, files.pop(name))
-    done = install(lock, project, host, Wheels(project, offline=True, folders=[wheels]))
+    with written(pylocks, read_lock(project) or Lock(), project):
+        done = install(lock, project, host, Wheels(project, offline=True, folders=[wheels]))
     for name, each in files.items():
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         whole.write(project / name, each)
@@ -113,7 +127,8 @@ def _read(bundle: Path) -> dict[str, bytes]:
 def _plain(name: str) -> bool:
     """May a bundle have a file of this name? None below another folder than its own, none that is hidden."""
     folder, _, file = name.rpartition("/")
-    return folder in ("", "trust", "wheels") and file[:1] not in ("", ".") and "\\" not in file and ":" not in file
+    known = folder in ("", "trust", "wheels", "locks")
+    return known and file[:1] not in ("", ".") and "\\" not in file and ":" not in file
 
 
 def _content(content: bytes, bundle: Path) -> Mapping[str, Json]:
