@@ -177,6 +177,18 @@ def named_in(file: Path) -> set[str]:
     return found
 
 
+def unpacked(package: Path, version: str) -> Path | None:
+    """The folder of another version of a plugin: versions are unpacked beside one another, ``…/DIGEST/PACKAGE``."""
+    import tomllib
+
+    for file in package.parent.parent.glob(f"*/{package.name}/{FILE}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            told = tomllib.loads(file.read_text("utf-8"))["plugin"]["version"]
+            if told == version and file.parent.parent.name[0] != ".":
+                return file.parent
+    return None
+
+
 def _installed(folder: Path) -> Mapping[str, Any]:
     import json
 

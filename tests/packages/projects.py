@@ -109,6 +109,15 @@ def packed(
     return path
 
 
+def repacked(made: Path, change: Callable[[Files], object]) -> Path:
+    """The wheel with other files, and a RECORD that is true again."""
+    stem = made.name.removesuffix("-py3-none-any.whl")
+    with zipfile.ZipFile(made) as archive:
+        files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+    change(files)
+    return packed(made.parent, stem, files)
+
+
 def digest(data: bytes) -> str:
     """As RECORD says it."""
     return f"sha256={urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()}"

@@ -53,6 +53,25 @@ def add(wheel_file: Path, project: Path, isolation: Isolation | None, grant: boo
         return _added(wheel, known, isolation, grant, host)
 
 
+def add_again(package: Path, project: Path, grant: bool, host: HostApi) -> Added:
+    """Put a version that is unpacked yet in the place of the one that the set has. Raises ConfigError."""
+    from dataflare_host.read_manifest import load_manifest
+
+    known = ProjectSet(project)
+    with known.changing():
+        manifest = load_manifest(package / "dataflare.toml", package.name)
+        entry = known.entry(manifest.id) or {}
+        held = str(entry.get("isolation") or _isolation(manifest, None))
+        digest = f"sha256:{package.parent.name}" if "digest" in entry else ""
+        told = _told(manifest, digest, held, entry, grant, audited=True)
+        if told.granted:
+            _prepare(manifest, "worker" if held == "worker" else manifest.runtime, host)
+            made = _entry(told, package.relative_to(project), entry)
+            known.put(manifest.id, made if digest else {key: made[key] for key in made if key != "digest"})
+            os.utime(package.parent)  # the last that is swept away
+        return told
+
+
 def asked(manifest: Manifest) -> tuple[Mapping[str, Json], ...]:
     """What a plugin asks for, each with its reason: ``{"permission", "reason", …}``."""
     rules = sorted(manifest.permissions.items())
@@ -69,25 +88,14 @@ def _added(wheel: Wheel, known: ProjectSet, isolation: Isolation | None, grant: 
         held = _isolation(manifest, isolation)
         runtime = "worker" if held == "worker" else manifest.runtime
         audited = runtime == "python" or audit(manifest, host, runtime)
-        asks = asked(manifest)
-        told = Added(
-            plugin=manifest.id,
-            version=manifest.version,
-            digest=f"sha256:{wheel.digest}",
-            runtime=manifest.runtime,
-            isolation=held,
-            components=_components(manifest),
-            asks=asks,
-            granted=grant or _granted(asks, known.entry(manifest.id)),
-            audited=audited,
-            notes=tuple(_notes(held, audited)),
-        )
+        told = _told(manifest, f"sha256:{wheel.digest}", held, known.entry(manifest.id), grant, audited)
         if not told.granted:
             return told
         folder = home / wheel.digest
         if not _intact(wheel, folder):
             shutil.rmtree(folder, ignore_errors=True)
             os.replace(aside, folder)
+        os.utime(folder)  # what was in use last is the last that is swept away
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     package = folder / wheel.names.package
@@ -95,6 +103,24 @@ def _added(wheel: Wheel, known: ProjectSet, isolation: Isolation | None, grant: 
     known.put(manifest.id, _entry(told, package.relative_to(project), known.entry(manifest.id) or {}))
     _sweep(home, folder)
     return replace(told, folder=str(package))
+
+
+def _told(
+    manifest: Manifest, digest: str, held: str, entry: Mapping[str, Json] | None, grant: bool, audited: bool
+) -> Added:
+    asks = asked(manifest)
+    return Added(
+        plugin=manifest.id,
+        version=manifest.version,
+        digest=digest,
+        runtime=manifest.runtime,
+        isolation=held,
+        components=_components(manifest),
+        asks=asks,
+        granted=grant or _granted(asks, entry),
+        audited=audited,
+        notes=tuple(_notes(held, audited)),
+    )
 
 
 def _manifest(wheel: Wheel, aside: Path) -> Manifest:

@@ -1,16 +1,14 @@
-"""``flow status | stop | drain | reload`` and ``plugin reload``: running flows, from outside."""
+"""``flow status | stop | drain | reload``: running flows, from outside."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from dataflare import Command, DataflareError, Problem, field
+from dataflare import Command, field
 from dataflare_host.cli.output import as_text, tell
 
 Json = Any
-RELOAD_TIMEOUT = 120.0
-"""Seconds in which a new version has proved itself, or not."""
 _TIMEOUT = "Seconds to wait until it ended; 0: none."
 
 
@@ -64,40 +62,6 @@ class Reload(Command, name="flow.reload"):
     def show(self, answer: Json) -> str:
         """Whether it goes on already."""
         return f"{answer['flow']}  {'goes on' if answer['ok'] else 'is still coming to a barrier, and goes on then'}"
-
-
-class Swap(Command, name="plugin.reload"):
-    """Let a running flow go on with a plugin as its set says now: tried beside first, taken back if it fails.
-
-    The new version is planned, takes over the state on a copy and is run on recent batches; then it takes over at a
-    barrier. Until the next epoch is committed the old version comes back by itself. Exit code 1: it did not stay.
-    """
-
-    def call(self, host: Any, flow: Path, plugin: str) -> Json:
-        """``{"ok", "outcome": kept | rolled_back | refused, "reason", "problem", "pause_ms", "replayed"}``.
-
-        ``plugin`` is ``NAME`` or ``NAME@VERSION``. Raises ConfigError ``run.not_running``.
-        """
-        name, _, version = plugin.partition("@")
-        args = {"plugin": name, "version": version or None}
-        with host.runner(flow) as line:
-            line.patience(RELOAD_TIMEOUT)
-            try:
-                told = host.change("plugin.reload", name, lambda: line.ask("swap", args), args)
-            except DataflareError as error:
-                if error.code in ("run.no_answer", "run.not_running"):
-                    raise
-                told = {"outcome": "refused", "problem": error.problems[0].as_json(), "pause_ms": 0.0, "replayed": 0}
-        reason = (told["problem"] or {}).get("message")
-        return {"ok": told["outcome"] == "kept", **told, "reason": reason}
-
-    def show(self, answer: Json) -> str:
-        """How it went, why, and for how long the flow stood still."""
-        lines = [f"{answer['outcome'].replace('_', ' ')}  the flow stood still for {answer['pause_ms']:g} ms"]
-        if answer["problem"] is not None:
-            known = Problem.__dataclass_fields__
-            lines.append(Problem(**{key: value for key, value in answer["problem"].items() if key in known}).render())
-        return "\n".join(lines)
 
 
 class Drain(Command, name="flow.drain"):

@@ -131,6 +131,7 @@ def _place(
     home = project / FOLDER / name
     package = home / file.sha256 / f"dataflare_{name.replace('-', '_')}"
     if package.is_dir() and not damaged(package):
+        os.utime(package.parent)  # what was in use last is the last that is swept away
         return package, False
     wheel = read_wheel(find(name, locked, file))
     manifest = wheel.files.get(f"{wheel.names.package}/dataflare.toml", b"")

@@ -308,6 +308,9 @@ class Attempt:
         crash.point("decided")
         if (changed := self._region.changed) is not None:
             changed += changes.state
+        del changes
+        for report in reports:
+            report.state = []  # there may be a million of them, and nobody wants them any more
         before, self.checkpoint = self.checkpoint, made
         if exchange is None:
             self._region.keep()

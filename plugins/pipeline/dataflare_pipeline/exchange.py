@@ -21,6 +21,7 @@ from dataflare_pipeline.handing import Handing
 from dataflare_pipeline.inner_lane import ProcessorLane
 from dataflare_pipeline.keyed import KeyedState
 from dataflare_pipeline.policy import blamed
+from dataflare_pipeline.uncollected import hold, let_go
 
 if TYPE_CHECKING:
     from dataflare_pipeline.attempt import Attempt
@@ -57,6 +58,7 @@ class Exchange:
         self._turns: dict[Lane, list[Turn]] = {}
         self._turned: set[Lane] = set()
         self._seen: dict[Lane, int] = {}
+        self._kept = False
 
     @property
     def fits(self) -> bool:
@@ -88,7 +90,11 @@ class Exchange:
         return [turn for turn in self._all() if turn.old.step == step]
 
     def drop(self) -> None:
-        """Close what was opened for lanes that have not changed over."""
+        """It is over: close what was opened for lanes that have not changed over."""
+        let_go(self)
+        for turn in self._all():
+            if self._kept and turn.handing is not None:
+                turn.handing.forget()
         for turn in [turn for lane, turns in self._turns.items() if lane not in self._turned for turn in turns]:
             if turn.handing is not None:
                 turn.handing.drop()
@@ -113,6 +119,7 @@ class Exchange:
 
     def keep(self) -> None:
         """The new operators stay: close the old ones, each in its lane's thread."""
+        self._kept = True
         for lane, turns in self._turns.items():
             lane.submit(partial(lane.part_with, [turn.old.driver for turn in turns]))
         for lane in self.attempt.lanes():
@@ -175,6 +182,7 @@ class Exchange:
                 new.driver.open(Resume(checkpoint.epoch, incarnation=checkpoint.incarnation))
             held, now = version_of(self.attempt.builder.plan, old.step), version_of(self.session.plan, old.step)
             if old.state is not None and held < now:
+                hold(self)
                 turn.handing = Handing(old.state, new.driver, held, now)
                 turn.handing.prepare()
         except BaseException:

@@ -11,6 +11,7 @@ from dataflare.checkpoint import StateChange
 from dataflare.drive import ProcessorDriver
 from dataflare_pipeline import migrate
 from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, Value, group_of, json_of
+from dataflare_pipeline.uncollected import show_young
 
 SLICE = 500
 """Keys that are taken over at once: so long may one lock keep a lane waiting."""
@@ -53,8 +54,12 @@ class Handing:
         self.check()
         for name in self._names():
             self._take(name, self._old.touched(name))  # of a call that had just begun when the lane began to follow
-            new.adopt(name, self._values.get(name, {}), self._made.get(name, {}))
+            new.adopt(name, self._values.pop(name, {}), self._made.pop(name, {}))
         self._old.unwatch()
+
+    def forget(self) -> None:
+        """The newer version stays: free the older form, little by little, since all at once keeps everybody waiting."""
+        self._old.empty()
 
     def drop(self) -> None:
         """It does not come to that."""
@@ -94,6 +99,8 @@ class Handing:
                         _, data, expires = moved[key]
                         values[key] = json.loads(data), expires
                         made[key] = StateChange(step, name, group_of(key), key, data, expires)
+            if len(wanted) > SLICE:
+                show_young()
 
 
 class Borrowed(KeyedState):

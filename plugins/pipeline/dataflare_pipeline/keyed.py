@@ -216,6 +216,12 @@ class KeyedState:
             if name not in (TIMERS, KEY_SCHEMA):
                 self._dirty.setdefault(name, set()).update(held)
 
+    def empty(self) -> None:
+        """Nobody goes on with these keys: free them one by one. From any thread."""
+        for held in self._values.values():
+            while held:
+                held.popitem()
+
     def watch(self) -> None:
         """From now on tell by ``touched`` which keys changed."""
         self._touched = {}
