@@ -1,4 +1,4 @@
-"""``plugin reload FLOW NAME@VERSION``: the version comes from the project's indexes, or what is unpacked, and may go."""
+"""``plugin reload FLOW NAME@VERSION``: the version comes from an index or from what is unpacked, and may go."""
 
 from __future__ import annotations
 
