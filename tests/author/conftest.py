@@ -1,14 +1,13 @@
 """The commands as scripts call them, and wheels to change."""
 
-import base64
-import hashlib
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import wheel_files
+from wheel_files import Files, pack, unpacked
 
 from dataflare_author.building import build
 from dataflare_author.folder import folder_at
@@ -16,8 +15,6 @@ from dataflare_author.names import new_names
 from dataflare_author.scaffold import scaffold
 from dataflare_host.app import Host
 from dataflare_host.cli import main
-
-Files = dict[str, bytes]
 
 
 @pytest.fixture
@@ -46,21 +43,9 @@ def changed(built: Path, tmp_path: Path) -> Callable[..., Path]:
     """Makes a wheel of that one's files after a change; with ``sealed`` RECORD is written anew."""
 
     def make(change: Callable[[Files], object] = lambda files: None, sealed: bool = True) -> Path:
-        with zipfile.ZipFile(built) as archive:
-            files = {name: archive.read(name) for name in archive.namelist()}
+        files = unpacked(built)
         change(files)
-        record = next((name for name in files if name.endswith("/RECORD")), None)
-        if sealed and record is not None:
-            files[record] = "".join(_line(name, files[name], name == record) for name in files).encode()
-        target = tmp_path / built.name
-        with zipfile.ZipFile(target, "w") as archive:
-            for name, content in files.items():
-                archive.writestr(name, content)
-        return target
+        records = any(name.endswith("/RECORD") for name in files)
+        return pack(tmp_path / built.name, wheel_files.sealed(files) if sealed and records else files)
 
     return make
-
-
-def _line(name: str, content: bytes, own: bool) -> str:
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).rstrip(b"=").decode()
-    return f"{name},,\n" if own else f"{name},sha256={digest},{len(content)}\n"

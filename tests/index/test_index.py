@@ -8,13 +8,12 @@ import shutil
 import subprocess
 import sys
 import threading
-import zipfile
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from wheel_files import pack, sealed, unpacked
 
 from dataflare import ConfigError, Failed
 from dataflare_index.catalogue import Listed
@@ -116,20 +115,10 @@ def test_what_is_published_never_changes(index: Path, tmp_path: Path) -> None:
 
 
 def _change_manifest(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        files = {name: archive.read(name) for name in archive.namelist()}
+    files = unpacked(path)
     name = next(name for name in files if name.endswith("dataflare.toml"))
-    files[name] += b'license = "MIT"\n' if b"[plugin]" not in files[name] else b"\n"
-    record = next(name for name in files if name.endswith("RECORD"))
-    digest = urlsafe_b64encode(hashlib.sha256(files[name]).digest()).rstrip(b"=").decode()
-    lines = [
-        f"{name},sha256={digest},{len(files[name])}" if line.startswith(f"{name},") else line
-        for line in files[record].decode().splitlines()
-    ]
-    files[record] = ("\n".join(lines) + "\n").encode()
-    with zipfile.ZipFile(path, "w") as archive:
-        for each, data in files.items():
-            archive.writestr(each, data)
+    files[name] += b"\n"
+    pack(path, sealed(files))
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from base64 import urlsafe_b64encode
 from pathlib import Path
+
+from wheel_files import pack, sealed
 
 MANIFEST = """
 schema = 1
@@ -46,14 +45,4 @@ def wheel(
     }
     if table:
         files[f"{package}/components.json"] = table
-    lines = [
-        f"{name},sha256={urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
-        for name, data in files.items()
-    ]
-    files[f"{info}/RECORD"] = ("\n".join([*lines, f"{info}/RECORD,,"]) + "\n").encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{package}-{version}-{tag}.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+    return pack(folder / f"{package}-{version}-{tag}.whl", sealed(files))

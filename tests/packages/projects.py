@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import zipfile
-from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-Files = dict[str, bytes]
+from wheel_files import Files, pack, sealed, unpacked
+
 SAY = """
 import dataflare as df
 import greeting
@@ -98,29 +96,16 @@ def packed(
     )
     if plugin:
         files[f"{info}/entry_points.txt"] = f"[dataflare.plugins]\n{plugin} = {name}\n".encode()
-    lines = [f"{name},{digest(data)},{len(data)}" for name, data in files.items()]
-    files[f"{info}/RECORD"] = ("\n".join([*lines, f"{info}/RECORD,,"]) + "\n").encode()
+    files = sealed(files)
     change(files)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{stem}-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
+    return pack(folder / f"{stem}-py3-none-any.whl", files)
 
 
 def repacked(made: Path, change: Callable[[Files], object]) -> Path:
     """The wheel with other files, and a RECORD that is true again."""
-    stem = made.name.removesuffix("-py3-none-any.whl")
-    with zipfile.ZipFile(made) as archive:
-        files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")}
+    files = unpacked(made)
     change(files)
-    return packed(made.parent, stem, files)
-
-
-def digest(data: bytes) -> str:
-    """As RECORD says it."""
-    return f"sha256={urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()}"
+    return pack(made, sealed(files))
 
 
 def wants(project: Path, *lines: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wheel_files import sealed
 
 from dataflare_host.app import Host
 from dataflare_host.cli import main
@@ -20,7 +21,7 @@ from dataflare_index.publishing import add
 from dataflare_index.trusted import Trusted
 
 from .conftest import Answer
-from .projects import Files, digest, wants, wheel
+from .projects import Files, wants, wheel
 
 Publish = Callable[..., Path]
 KILLED = """
@@ -42,11 +43,7 @@ sys.exit(main(["plugin", "sync", "--locked", "--project", project, "--json"]))
 def needs_python(wanted: str) -> Callable[[Files], None]:
     def change(files: Files) -> None:
         name = next(each for each in files if each.endswith("METADATA"))
-        record = next(each for each in files if each.endswith("RECORD"))
-        old = f"{name},{digest(files[name])},{len(files[name])}"
-        files[name] += f"Requires-Python: {wanted}\n".encode()
-        new = f"{name},{digest(files[name])},{len(files[name])}"
-        files[record] = files[record].replace(old.encode(), new.encode())
+        files.update(sealed({**files, name: files[name] + f"Requires-Python: {wanted}\n".encode()}))
 
     return change
 
@@ -77,12 +74,8 @@ def test_a_release_for_another_machine_is_not_chosen(
 
 def _of_another_machine(files: Files) -> None:
     name = next(each for each in files if each.endswith("/WHEEL"))
-    record = next(each for each in files if each.endswith("RECORD"))
-    old = f"{name},{digest(files[name])},{len(files[name])}"
-    files[name] = (
-        files[name].replace(b"py3-none-any", b"py3-none-win_arm64").replace(b"Purelib: true", b"Purelib: false")
-    )
-    files[record] = files[record].replace(old.encode(), f"{name},{digest(files[name])},{len(files[name])}".encode())
+    told = files[name].replace(b"py3-none-any", b"py3-none-win_arm64").replace(b"Purelib: true", b"Purelib: false")
+    files.update(sealed({**files, name: told}))
 
 
 def test_a_locked_run_wants_the_interpreter_that_was_locked(

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
+from index.wheels import wheel
 
 from dataflare import ConfigError
 from dataflare_index.catalogue import Listed
 from dataflare_index.publishing import add, init
 from dataflare_site.pages import fields_of, make
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "index"))
-from wheels import wheel
 
 HOSTILE = '"><script>alert(1)</script>'
 

@@ -6,17 +6,20 @@ import base64
 import csv
 import hashlib
 import io
-import zipfile
-from configparser import ConfigParser
+from collections.abc import Mapping
+from configparser import ConfigParser, Error
 from dataclasses import dataclass, field
 from email.parser import HeaderParser
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NoReturn
 
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import InvalidVersion, Version
 
 from dataflare.errors import ConfigError
-from dataflare_author.names import Names
+from dataflare_author.archive import Archive, Hostile
+from dataflare_author.names import Names, new_names
+from dataflare_author.refusals import NotTrusted
 
 LARGEST = 1 << 30
 """Bytes that the files of a wheel may have together."""
@@ -38,60 +41,82 @@ class Wheel:
 
     def unpack(self, folder: Path) -> Path:
         """Write its files into a folder that is empty; its package there."""
-        for name, content in self.files.items():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        write_files(self.files, folder)
         return folder / self.names.package
 
 
 def read_wheel(path: Path) -> Wheel:
-    """Read and check a wheel. Raises ConfigError ``author.wheel`` with what is wrong with it."""
-    return _Reader(path).wheel()
+    """Read and check a wheel.
+
+    Raises ConfigError ``author.wheel`` with what is wrong with it, NotTrusted ``author.hostile_wheel`` where that is
+    an attack, which the details name.
+    """
+    files, digest = files_of(path)
+    return _Reader(path).wheel(files, digest)
+
+
+def files_of(path: Path) -> tuple[dict[str, bytes], str]:
+    """The files of a wheel, whatever they say, and its digest. Raises as ``read_wheel``."""
+    try:
+        content = path.read_bytes()
+        archive = Archive(io.BytesIO(content), most=MOST, largest=LARGEST)
+        return {name: archive.read(name) for name in archive.names()}, hashlib.sha256(content).hexdigest()
+    except Hostile as error:
+        message, fix = f"`{path.name}` is made to do harm", "do not use it, and ask who gave it to you"
+        details = {"attack": error.attack}
+        raise NotTrusted.of(
+            "author.hostile_wheel", message, cause=str(error), file=str(path), fix=fix, details=details
+        ) from error
+    except (OSError, ValueError) as error:
+        _Reader(path).refuse(f"it cannot be read: {error}")
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder that is empty, by their paths."""
+    for name, content in files.items():
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def wheel(self) -> Wheel:
+    def wheel(self, files: dict[str, bytes], digest: str) -> Wheel:
         try:
-            content = self.path.read_bytes()
-            files = self.files(content)
-        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, ValueError) as error:
+            return self.checked(files, digest)
+        except (ValueError, Error, csv.Error) as error:
             self.refuse(f"it cannot be read: {error}")
+
+    def checked(self, files: dict[str, bytes], digest: str) -> Wheel:
         info = self.only({name.partition("/")[0] for name in files if ".dist-info/" in name}, "*.dist-info folder")
         self.check_record(files, f"{info}/RECORD")
         metadata = HeaderParser().parsestr(self.text(files, f"{info}/METADATA"))
         distribution, version = str(metadata["Name"] or ""), str(metadata["Version"] or "")
         id, package = self.entry_point(self.text(files, f"{info}/entry_points.txt"))
-        names = Names(id)
+        names = new_names(id)
         tops = {name.partition("/")[0] for name in files} - {info}
         self.only(tops, "top-level package")
         if canonicalize_name(distribution) != names.distribution:
             self.refuse(f"the plugin is `{id}`, the distribution `{distribution}`; it must be `{names.distribution}`")
         if package != names.package or tops != {package}:
             self.refuse(f"its package must be `{names.package}`, and its entry point name that")
+        self.check_name(names, version)
         needs = tuple(str(each) for each in metadata.get_all("Requires-Dist") or ())
-        digest = hashlib.sha256(content).hexdigest()
         return Wheel(self.path, names, version, digest, needs, files)
 
-    def files(self, content: bytes) -> dict[str, bytes]:
-        found: dict[str, bytes] = {}
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            entries = [entry for entry in archive.infolist() if not entry.is_dir()]
-            if len(entries) > MOST or sum(entry.file_size for entry in entries) > LARGEST:
-                self.refuse(f"it has more than {MOST:,} files or {LARGEST:,} bytes")
-            for entry in entries:
-                place = PurePosixPath(entry.filename)
-                linked = (entry.external_attr >> 16) & 0o170000 not in (0, 0o100000)
-                outside = place.is_absolute() or ".." in place.parts or "\\" in entry.filename or ":" in entry.filename
-                if outside or linked or str(place) != entry.filename:
-                    self.refuse(f"`{entry.filename}` is not the name of a plain file below the wheel")
-                if entry.filename in found:
-                    self.refuse(f"`{entry.filename}` is in it twice")
-                found[entry.filename] = archive.read(entry)
-        return found
+    def check_name(self, names: Names, version: str) -> None:
+        """Its file says what is in it: installers go by the file's name."""
+        try:
+            distribution, told, _, _ = parse_wheel_filename(self.path.name)
+            same = (distribution, told) == (names.distribution, Version(version))
+        except (InvalidWheelFilename, InvalidVersion) as error:
+            self.refuse(str(error))
+        if not same:
+            self.refuse(
+                f"by its file's name it is `{distribution}` {told}, and it holds {names.distribution} {version}"
+            )
 
     def check_record(self, files: dict[str, bytes], record: str) -> None:
         """Each file is in RECORD with its digest, and nothing else is."""

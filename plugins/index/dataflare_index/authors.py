@@ -46,7 +46,7 @@ def folder() -> Path:
 
 def new(identity: str, name: str = USUAL) -> Author:
     """Make a key. Raises ConfigError ``publish.key_exists``, ``publish.identity``."""
-    if not identity.strip() or not identity.isprintable() or len(identity) > 200:
+    if not is_identity(identity):
         message = "an identity is a line of text that users will know the author by"
         raise ConfigError.of("publish.identity", message, fix='write `--identity "Ada <ada@example.org>"`')
     file = _file(name)
@@ -57,6 +57,11 @@ def new(identity: str, name: str = USUAL) -> Author:
     author = Author(name, identity.strip(), CryptoSigner.generate_ed25519())
     _write(author)
     return author
+
+
+def is_identity(text: object) -> bool:
+    """Can users know an author by this: a line of text that is not long?"""
+    return isinstance(text, str) and bool(text.strip()) and text.isprintable() and len(text) <= 200
 
 
 def rotate(name: str = USUAL) -> Author:

@@ -127,7 +127,7 @@ class Listed:
             "sha256": wheel.digest,
             "size": wheel.path.stat().st_size,
             "metadata_sha256": hashlib.sha256(metadata).hexdigest(),
-            "requires_python": HeaderParser().parsestr(metadata.decode())["Requires-Python"],
+            "requires_python": HeaderParser().parsestr(metadata.decode("utf-8", "replace"))["Requires-Python"],
             "published": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
         return True

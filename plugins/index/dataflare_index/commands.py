@@ -32,13 +32,14 @@ class Add(Command, name="index.add"):
 
     with_deps: bool = field(default=False, help="With all that they need of others, so that pip needs one index only.")
     deps_from: Path | None = field(default=None, help="A folder of wheels to take that from; else as pip does.")
+    seen: list[str] = field(default=[], help="A file of the wheels that looks like a secret and is none.")
 
     def call(self, dir: Path, wheels: list[Path]) -> Json:
-        """``{"added", "known", "snapshot"}``: all wheels or none. Raises ConfigError ``index.…``, ``author.wheel``."""
+        """``{"added", "known", "snapshot"}``: all wheels or none. Raises ConfigError ``index.…``, NotTrusted."""
         from dataflare_index.publishing import add
 
         folders = [] if self.deps_from is None else [self.deps_from]
-        return add(dir, wheels, with_deps=self.with_deps, deps_from=folders)
+        return add(dir, wheels, with_deps=self.with_deps, deps_from=folders, seen=self.seen)
 
 
 class Yank(Command, name="index.yank"):
@@ -177,11 +178,13 @@ class Serve(Command, name="index.serve"):
 
     token_file: Path | None = field(default=None, help="Take what `plugin publish` sends with one of these tokens.")
 
-    def call(self, dir: Path, *, port: int = field(default=8765, help="On 127.0.0.1; 0: any that is free.")) -> Json:
+    def call(
+        self, host: Any, dir: Path, *, port: int = field(default=8765, help="On 127.0.0.1; 0: any that is free.")
+    ) -> Json:
         """Serves until it is interrupted. Raises ConfigError ``publish.tokens``."""
         from dataflare_index.serving import server_of
 
-        with server_of(dir, port, tokens=self.token_file) as server:
+        with server_of(dir, port, tokens=self.token_file, host=host) as server:
             tell(f"pip install --index-url http://127.0.0.1:{server.server_address[1]}/simple/ dataflare-NAME")
             try:
                 server.serve_forever()

@@ -9,7 +9,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from email.parser import HeaderParser
@@ -19,10 +18,13 @@ from typing import Any
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from dataflare.errors import ConfigError
+from dataflare_author.archive import Archive, Broken
 from dataflare_index.catalogue import Listed
 
 Json = Any
 FOLDER = "others"
+LARGEST, MOST = 8 << 30, 60_000
+"""Bytes and files of a wheel, unpacked."""
 LARGEST_METADATA = 4 << 20
 SECONDS = 600
 
@@ -66,13 +68,10 @@ def about(wheel: Path) -> tuple[str, str, bytes]:
     """Name, version and metadata of any wheel. Raises ConfigError ``index.other``."""
     try:
         name, version, _, _ = parse_wheel_filename(wheel.name)
-        with zipfile.ZipFile(wheel) as archive:
-            inner = [entry for entry in archive.infolist() if entry.filename.endswith(".dist-info/METADATA")]
-            (entry,) = [entry for entry in inner if entry.filename.count("/") == 1]
-            if entry.file_size > LARGEST_METADATA:
-                raise ValueError("its metadata are too long")
-            metadata = archive.read(entry)
-    except (OSError, ValueError, zipfile.BadZipFile, InvalidWheelFilename) as error:
+        metadata = _inner(wheel, "METADATA")
+        if metadata is None:
+            raise ValueError("it has no metadata")
+    except (OSError, ValueError, InvalidWheelFilename) as error:
         raise ConfigError.of("index.other", f"`{wheel.name}` is no wheel", cause=str(error)) from error
     said = HeaderParser().parsestr(metadata.decode("utf-8", "replace"))
     if canonicalize_name(str(said["Name"])) != name or str(said["Version"]) != str(version):
@@ -101,11 +100,21 @@ def closure_of(wheels: Sequence[Path], folders: Sequence[Path], to: Path) -> lis
 def is_plugin(wheel: Path) -> bool:
     """Whether a wheel says that it holds a plugin."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            points = [name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt")]
-            return any(b"[dataflare.plugins]" in archive.read(name) for name in points)
-    except (OSError, zipfile.BadZipFile):
+        return b"[dataflare.plugins]" in (_inner(wheel, "entry_points.txt") or b"")
+    except (OSError, Broken):
         return False
+
+
+def _inner(wheel: Path, name: str) -> bytes | None:
+    """A file of a wheel's metadata folder. Raises OSError, Broken."""
+    with wheel.open("rb") as content:
+        archive = Archive(content, most=MOST, largest=LARGEST)
+        found = [each for each in archive.names() if each.endswith(f".dist-info/{name}") and each.count("/") == 1]
+        if not found:
+            return None
+        if len(found) > 1 or archive.size(found[0]) > LARGEST_METADATA:
+            raise Broken(f"it has several {name}, or one that is too long")
+        return archive.read(found[0])
 
 
 def names_in(index: Path) -> list[str]:

@@ -18,7 +18,7 @@ from securesystemslib.signer._crypto_signer import CryptoSigner
 from dataflare.errors import ConfigError
 from dataflare_author.refusals import NotTrusted
 from dataflare_author.wheel_check import Wheel
-from dataflare_index.authors import Author, succeeds
+from dataflare_index.authors import Author, is_identity, succeeds
 from dataflare_index.catalogue import Listed
 from dataflare_index.dsse import NotSigned, opened, public_of, sign
 
@@ -31,13 +31,17 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Submission:
-    """What an author sends with wheels. ``envelopes``: file of a wheel → envelope; ``reports``: of its conformance."""
+    """What an author sends with wheels. ``envelopes``: file of a wheel → envelope; ``reports``: of its conformance.
+
+    ``seen``: files that look like secrets, and that the author says are none.
+    """
 
     identity: str
     public: str
     envelopes: Mapping[str, Json]
     successions: tuple[Json, ...] = ()
     reports: Mapping[str, Json] = field(default_factory=dict)
+    seen: tuple[str, ...] = ()
 
     def content(self) -> bytes:
         """As it is sent."""
@@ -48,9 +52,10 @@ class Submission:
         """From what was sent. Raises ConfigError ``publish.submission``."""
         try:
             told = json.loads(content)
-            made = cls(told["identity"], told["public"], told["envelopes"], tuple(told["successions"]), told["reports"])
+            lists = {word: tuple(told.get(word, ())) for word in ("successions", "seen")}
+            made = cls(told["identity"], told["public"], told["envelopes"], reports=told["reports"], **lists)
             public_of(made.public)
-            if isinstance(made.identity, str) and isinstance(made.envelopes, dict) and isinstance(made.reports, dict):
+            if isinstance(made.envelopes, dict) and isinstance(made.reports, dict) and is_identity(made.identity):
                 return made
             cause = "it has other values"
         except (ValueError, KeyError, TypeError) as error:
@@ -102,13 +107,23 @@ def take(one: Listed, wheel: Wheel, sent: Submission | None, snapshot: int, clai
     yield place_of(one.name, wheel.path.name), envelope
     report = sent.reports.get(one.name)
     if report is not None and "report" not in release:
-        release["report"] = {
-            "ok": bool(report.get("ok")),
-            "cases": int(report.get("cases") or 0),
-            "failed": len(report.get("failed") or ()),
-            "left_out": len(report.get("left_out") or ()),
-        }
+        check_report(report, one.name, wheel.version)
+        release["report"] = {"ok": True, "cases": report["cases"], "failed": 0, "left_out": len(report["left_out"])}
         yield f"reports/{one.name}/{wheel.version}.json", json.dumps(report, indent=1, sort_keys=True).encode()
+
+
+def check_report(report: Mapping[str, Json], name: str, version: str) -> None:
+    """Does a report of conformance speak for a release? Raises ConfigError ``publish.report``."""
+    try:
+        said = (report["plugin"], report["version"], report["ok"], report.get("failed") or [])
+        if said == (name, version, True, []) and report["cases"] >= 0 and isinstance(report["left_out"], list):
+            return
+        cause = f"it is of {said[0]} {said[1]}, {'where all held' if said[2] is True else 'and not all held'}"
+    except (KeyError, TypeError, AttributeError) as error:
+        cause = repr(error)
+    message = "a report of conformance does not speak for what is published"
+    fix = "make it from what is published: `dataflare plugin verify WHEEL --json`"
+    raise ConfigError.of("publish.report", message, cause=cause, fix=fix)
 
 
 def check(one: Listed, version: str, wheel: str, envelope: bytes) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import filterfalse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
@@ -23,6 +23,10 @@ from dataflare_index.others import Other
 from dataflare_index.publishers import Submission
 from dataflare_index.signing import METADATA, begin, newest, publish, put, signed
 from dataflare_index.signing import refresh as sign_anew
+from dataflare_index.soundness import check
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
 
 FORMAT = 1
 SHORT = 5
@@ -57,29 +61,34 @@ def add(
     deps_from: Sequence[Path] = (),
     sent: Submission | None = None,
     claim: bool = True,
+    host: HostApi | None = None,
+    seen: Sequence[str] = (),
 ) -> dict[str, Json]:
     """Publish wheels, all or none; ``{"added", "known", "snapshot"}``.
 
     ``with_deps``: with all distributions that they need, from these folders or from where pip takes them. ``sent``:
-    what their author signed; ``claim``: may a name be taken that has releases and no owner?
+    what their author signed; ``claim``: may a name be taken that has releases and no owner? ``host``: whose loaders
+    look at their code; ``seen``: files that look like secrets and are none.
 
-    Raises ConfigError: what is wrong with a wheel, ``index.changed``, ``index.name``, ``index.manifests``,
-    ``index.owned``; NotTrusted ``index.publisher``.
+    Raises ConfigError: what is wrong with a wheel, ``publish.secret``, ``index.changed``, ``index.name``,
+    ``index.manifests``, ``index.owned``; NotTrusted ``index.publisher``, ``author.hostile_wheel``.
     """
-    given = list(wheels)
+    given, passed = list(wheels), [*seen, *(sent.seen if sent else ())]
     with ExitStack() as stack:
         needed: list[Path] = []
         if with_deps:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dataflare-index-"))
             needed = others.closure_of(given, deps_from, Path(folder))
         plugins = [*given, *filter(others.is_plugin, needed)]
-        return _add(index, plugins, list(filterfalse(others.is_plugin, needed)), sent, claim)
+        read = [read_wheel(path) for path in plugins]
+        for wheel in read:
+            check(wheel, host, passed)
+        return _add(index, read, list(filterfalse(others.is_plugin, needed)), sent, claim)
 
 
 def _add(
-    index: Path, wheels: Iterable[Path], needed: list[Path], sent: Submission | None, claim: bool
+    index: Path, read: Iterable[Wheel], needed: list[Path], sent: Submission | None, claim: bool
 ) -> dict[str, Json]:
-    read = [read_wheel(path) for path in wheels]
     with changing(index):
         listed: dict[str, Listed] = {}
         taken: dict[str, str] = {}

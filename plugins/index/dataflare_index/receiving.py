@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, DataflareError
-from dataflare_author.wheel_check import read_wheel
+from dataflare_author.archive import Archive, Hostile
+from dataflare_author.refusals import NotTrusted
 from dataflare_index import publishing
 from dataflare_index.publishers import Submission
-from dataflare_index.submitting import SENT, check_manifest
+from dataflare_index.submitting import SENT
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
 
 Json = Any
 LARGEST = 512 << 20
@@ -28,16 +31,20 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Receiver:
-    """Takes uploads into an index. ``tokens``: digests of those that may; without any nobody may."""
+    """Takes uploads into an index. ``tokens``: digests of those that may; without any nobody may.
+
+    ``host``: whose loaders look at the code that is sent.
+    """
 
     index: Path
     tokens: frozenset[bytes]
+    host: HostApi | None = None
 
     @classmethod
-    def of(cls, index: Path, tokens: Path | None) -> Receiver:
+    def of(cls, index: Path, tokens: Path | None, host: HostApi | None = None) -> Receiver:
         """With the tokens of a file, one a line. Raises ConfigError ``publish.tokens``."""
         if tokens is None:
-            return cls(index, frozenset())
+            return cls(index, frozenset(), host)
         try:
             if tokens.stat().st_mode & 0o077:
                 raise PermissionError("others may read it")
@@ -49,7 +56,7 @@ class Receiver:
             message = f"{tokens} is no file of tokens"
             fix = "write a long random token a line, and let nobody else read the file (mode 0600)"
             raise ConfigError.of("publish.tokens", message, cause=str(error), fix=fix) from error
-        return cls(index, frozenset(hashlib.sha256(line.encode()).digest() for line in given))
+        return cls(index, frozenset(hashlib.sha256(line.encode()).digest() for line in given), host)
 
     def allows(self, header: str) -> bool:
         """May who sends this header publish?"""
@@ -69,9 +76,7 @@ class Receiver:
 
     def _publish(self, upload: Path, folder: Path) -> dict[str, Json]:
         sent, wheels = _unpacked(upload, folder)
-        for path in wheels:
-            check_manifest(read_wheel(path))
-        return publishing.add(self.index, wheels, sent=sent, claim=False)
+        return publishing.add(self.index, wheels, sent=sent, claim=False, host=self.host)
 
 
 def _stored(content: BufferedIOBase, length: int, folder: Path) -> Path:
@@ -87,20 +92,23 @@ def _stored(content: BufferedIOBase, length: int, folder: Path) -> Path:
 
 def _unpacked(upload: Path, folder: Path) -> tuple[Submission, list[Path]]:
     try:
-        with zipfile.ZipFile(upload) as archive:
-            entries = {entry.filename: entry for entry in archive.infolist()}
-            wheels = sorted({*entries} - {SENT})
-            size = sum(entry.file_size for entry in entries.values())
-            if len(entries) != len(archive.infolist()) or not wheels or len(wheels) > MOST or size > LARGEST:
-                raise ValueError("it has too much in it, or no wheel")
-            if not all(name.endswith(".whl") and Path(name).name == name and name[0] != "." for name in wheels):
-                raise ValueError("it has other files than wheels")
-            if entries[SENT].file_size > SMALL:
+        with upload.open("rb") as content:
+            archive = Archive(content, most=MOST + 1, largest=LARGEST)
+            wheels = sorted({*archive.names()} - {SENT})
+            if not wheels or not all(name.endswith(".whl") and "/" not in name and name[0] != "." for name in wheels):
+                raise ValueError("it has other files than wheels, or none")
+            if archive.size(SENT) > SMALL:
                 raise ValueError(f"`{SENT}` has more than {SMALL:,} bytes")
-            sent = Submission.read(archive.read(SENT))
-            return sent, [Path(archive.extract(name, folder / "wheels")) for name in wheels]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            sent, found = Submission.read(archive.read(SENT)), [(name, archive.read(name)) for name in wheels]
+    except Hostile as error:
+        message, fix = "what was sent is made to do harm", "send it by `dataflare plugin publish`"
+        details = {"attack": error.attack}
+        raise NotTrusted.of("publish.submission", message, cause=str(error), fix=fix, details=details) from error
+    except (OSError, ValueError, KeyError) as error:
         raise _wrong(str(error)) from error
+    for name, wheel in found:
+        (folder / name).write_bytes(wheel)
+    return sent, [folder / name for name in wheels]
 
 
 def _wrong(cause: str) -> ConfigError:

@@ -7,11 +7,14 @@ import json
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, Problem
 from dataflare_index.receiving import LARGEST, Receiver
 from dataflare_index.submitting import PATH
+
+if TYPE_CHECKING:
+    from dataflare_host.host import HostApi
 
 JSON = "application/vnd.pypi.simple.v1+json"
 HTML = "application/vnd.pypi.simple.v1+html"
@@ -83,10 +86,13 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def server_of(
-    index: Path, port: int, *, quiet: bool = False, tokens: Path | None = None
+    index: Path, port: int, *, quiet: bool = False, tokens: Path | None = None, host: HostApi | None = None
 ) -> http.server.ThreadingHTTPServer:
-    """A server of an index on loopback; port 0: any that is free. ``tokens``: the file of those that may publish."""
-    handler = partial(Handler, directory=str(index), quiet=quiet, receiver=Receiver.of(index, tokens))
+    """A server of an index on loopback; port 0: any that is free. ``tokens``: the file of those that may publish.
+
+    ``host``: whose loaders look at the code that is published.
+    """
+    handler = partial(Handler, directory=str(index), quiet=quiet, receiver=Receiver.of(index, tokens, host))
     return http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
 
 

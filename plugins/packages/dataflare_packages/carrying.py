@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_author import whole
+from dataflare_author.archive import Archive, Hostile
 from dataflare_author.project_set import FILE as SET
 from dataflare_author.refusals import NotTrusted
 from dataflare_packages.changing import lock_that_agrees
@@ -32,7 +33,8 @@ Json = Any
 CONTENT, SEAL = "bundle.json", "bundle.dsse.json"
 KIND = "application/vnd.dataflare.bundle+json"
 TAKEN = Path(".dataflare", "deployed.json")
-LARGEST = 1 << 32
+LARGEST, MOST = 1 << 32, 10_000
+"""Bytes and files of a bundle."""
 
 
 def export(
@@ -112,14 +114,14 @@ def deploy(bundle: Path, project: Path, host: HostApi, deployer: Path | None = N
 
 def _read(bundle: Path) -> dict[str, bytes]:
     try:
-        with zipfile.ZipFile(bundle) as archive:
-            entries = archive.infolist()
-            if sum(entry.file_size for entry in entries) > LARGEST:
-                raise ValueError(f"it has more than {LARGEST:,} bytes")
-            found = {entry.filename: archive.read(entry) for entry in entries}
-    except (OSError, ValueError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        with bundle.open("rb") as content:
+            archive = Archive(content, most=MOST, largest=LARGEST)
+            found = {name: archive.read(name) for name in archive.names()}
+    except Hostile as error:
+        raise _refused(str(error), error.attack) from error
+    except (OSError, ValueError) as error:
         raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause=str(error)) from error
-    if len(found) != len(entries) or not all(_plain(name) for name in found) or not {SET, LOCK, CONTENT} <= {*found}:
+    if not all(_plain(name) for name in found) or not {SET, LOCK, CONTENT} <= {*found}:
         raise ConfigError.of("bundle.syntax", f"{bundle} is no bundle", cause="its files are not those of a bundle")
     return found
 
@@ -127,8 +129,7 @@ def _read(bundle: Path) -> dict[str, bytes]:
 def _plain(name: str) -> bool:
     """May a bundle have a file of this name? None below another folder than its own, none that is hidden."""
     folder, _, file = name.rpartition("/")
-    known = folder in ("", "trust", "wheels", "locks")
-    return known and file[:1] not in ("", ".") and "\\" not in file and ":" not in file
+    return folder in ("", "trust", "wheels", "locks") and file[:1] not in ("", ".")
 
 
 def _content(content: bytes, bundle: Path) -> Mapping[str, Json]:

@@ -6,7 +6,6 @@ import importlib
 import json
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from dataflare.errors import Problem
 from dataflare.guest.frames import Frame
 from dataflare.hosting import Guests, Limits
 from dataflare.testing.guests import InProcess
+from dataflare_author.wheel_check import files_of, write_files
 from dataflare_host import Host
 from dataflare_host.manifest import FILE, Manifest
 from dataflare_host.read_manifest import load_manifest
@@ -112,8 +112,8 @@ def opened(path: Path, isolation: str | None = None) -> Iterator[Subject]:
         project = Path(folder)
         package = artifact
         if artifact.is_file():
-            with zipfile.ZipFile(artifact) as wheel:
-                wheel.extractall(project / "unpacked")
+            files, _ = files_of(artifact)
+            write_files(files, project / "unpacked")
             package = _package(project / "unpacked") or project / "unpacked"
         manifest = load_manifest(package / FILE, package.name)
         how = _isolation(manifest, isolation)
