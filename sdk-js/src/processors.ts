@@ -5,7 +5,7 @@ import type { Context } from "./context.js";
 import { ConfigError, Reject } from "./errors.js";
 import { partAt, textOf, word, type Frame, type Header } from "./frames.js";
 import type { Instance } from "./instance.js";
-import { listIn, partOf, rowsIn, type Row, type Rows } from "./rows.js";
+import { listIn, outputOf, rowsIn, type Row, type Rows } from "./rows.js";
 import type { Schema } from "./schema.js";
 import { isGenerator, isThenable, Items, type Steps } from "./steps.js";
 import { toBytes, toText } from "./text.js";
@@ -102,8 +102,7 @@ function answer(instance: Instance, outputs: Output[], batch?: Batch): Answer {
   const told = outputs.map(({ name, rows }) => {
     const schema = instance.outputs.get(name);
     checkColumns(rows, schema);
-    parts.push(partOf(rows, schema));
-    return { name, part: parts.length - 1 };
+    return outputOf(name, rows, schema, parts);
   });
   return [{ outputs: told, rejects: rejectsOf(batch, parts) }, parts];
 }

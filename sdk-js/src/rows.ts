@@ -8,7 +8,8 @@
  */
 
 import { Failed } from "./errors.js";
-import { isFloating, type Schema } from "./schema.js";
+import type { Header } from "./frames.js";
+import { isFloating, Schema } from "./schema.js";
 import type { TObject } from "./t.js";
 import { fromBase64, toBase64, toBytes, toText } from "./text.js";
 
@@ -46,6 +47,15 @@ export function listIn(text: string): unknown[] {
   return values;
 }
 
+/** One of an answer's outputs, whose part is added; with what JSON does not say of its rows, where nothing was planned. */
+export function outputOf(name: string, rows: Rows, schema: Schema | undefined, parts: Uint8Array[]): Header {
+  const before = written;
+  parts.push(partOf(rows, schema));
+  const told = { name, part: parts.length - 1 };
+  const types = written > before && (schema?.open ?? true) ? typesIn(rows as readonly Row[]) : null;
+  return types === null ? told : { ...told, schema: types };
+}
+
 /** Rows as a part. `schema` is what they were announced as, if anything was. */
 export function partOf(rows: Rows, schema: Schema | undefined): Uint8Array {
   let text = JSON.stringify(rows);
@@ -79,15 +89,14 @@ export function readingOf(fields: TObject | undefined): Reading | null {
   };
 }
 
-/** Make `JSON.stringify` write bigints and bytes in the JSON form of rows (it knows dates already). */
+/** Make `JSON.stringify` write bigints and bytes in the JSON form of rows (it knows dates already), and note that it did. */
 export function teachJson(): void {
-  teach(BigInt.prototype, function (this: unknown) {
-    const number = Number(this);
-    return Number.isSafeInteger(number) ? number : String(this);
+  teach(BigInt.prototype, (value) => {
+    const number = Number(value);
+    return Number.isSafeInteger(number) ? number : String(value);
   });
-  teach(Uint8Array.prototype, function (this: unknown) {
-    return toBase64(this as Uint8Array);
-  });
+  teach(Uint8Array.prototype, (value) => toBase64(value as Uint8Array));
+  teach(Date.prototype, (value) => (Number.isNaN(Number(value)) ? null : (value as Date).toISOString()));
 }
 
 type Value = (value: unknown) => unknown;
@@ -134,8 +143,35 @@ function isLost(value: unknown): boolean {
   return typeof value === "number" && !Number.isFinite(value);
 }
 
-function teach(prototype: object, toJSON: (this: unknown) => unknown): void {
-  if (!("toJSON" in prototype)) {
-    Object.defineProperty(prototype, "toJSON", { value: toJSON, writable: true, configurable: true });
+/** How many values were written whose type JSON does not tell. */
+let written = 0;
+
+function teach(prototype: object, json: (value: unknown) => unknown): void {
+  const toJSON = function (this: unknown): unknown {
+    written += 1;
+    return json(this);
+  };
+  Object.defineProperty(prototype, "toJSON", { value: toJSON, writable: true, configurable: true });
+}
+
+/** The columns whose types JSON does not tell, where all values of one are of that type. */
+function typesIn(rows: readonly Row[]): Schema | null {
+  const types = new Map<string, string | null>();
+  for (const row of rows) {
+    for (const [name, value] of Object.entries(row)) {
+      if (value !== null && value !== undefined) {
+        const type = typeIn(value);
+        types.set(name, (types.get(name) ?? type) === type ? type : null);
+      }
+    }
   }
+  const columns = [...types].flatMap(([name, type]) => (type === null ? [] : [{ name, type, nullable: true }]));
+  return columns.length === 0 ? null : new Schema(columns, true);
+}
+
+function typeIn(value: unknown): string | null {
+  if (typeof value === "bigint") {
+    return BigInt.asIntN(64, value) === value ? "int64" : null;
+  }
+  return value instanceof Date ? "timestamp[us, tz=UTC]" : value instanceof Uint8Array ? "binary" : null;
 }

@@ -5,7 +5,7 @@ import { textOf, word, type Frame } from "./frames.js";
 import { Failed } from "./errors.js";
 import type { Instance } from "./instance.js";
 import { batchIn, rejectsOf } from "./processors.js";
-import { partOf, type Rows } from "./rows.js";
+import { outputOf, type Rows } from "./rows.js";
 import { isGenerator, Items, type Steps } from "./steps.js";
 import { toBytes } from "./text.js";
 
@@ -65,7 +65,8 @@ export function* readback(instance: Instance, { header }: Frame): Steps<Answers>
 }
 
 function answerOf(rows: Rows): Answer {
-  return [{ outputs: [{ name: "", part: 0 }] }, [partOf(rows, undefined)]];
+  const parts: Uint8Array[] = [];
+  return [{ outputs: [outputOf("", rows, undefined, parts)] }, parts];
 }
 
 function tokensIn(header: Frame["header"]): unknown[] {

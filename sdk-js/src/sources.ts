@@ -4,7 +4,7 @@ import type { Answer } from "./answers.js";
 import { ConfigError } from "./errors.js";
 import { word, type Frame, type Header } from "./frames.js";
 import type { Instance, Reader } from "./instance.js";
-import { partOf, type Rows } from "./rows.js";
+import { outputOf, type Rows } from "./rows.js";
 import { isGenerator, Items, type Steps } from "./steps.js";
 import { Idle, Out, Unreadable, type Demand, type Split } from "./values.js";
 
@@ -128,7 +128,9 @@ function given(instance: Instance, item: unknown): Answer {
   if (listed.length === 0) {
     return [{ ...at(position), idle: true, after: 0 }];
   }
-  return [{ ...at(position), outputs: [{ name, part: 0 }] }, [partOf(listed as Rows, instance.outputs.get(name))]];
+  const parts: Uint8Array[] = [];
+  const output = outputOf(name, listed as Rows, instance.outputs.get(name), parts);
+  return [{ ...at(position), outputs: [output] }, parts];
 }
 
 function isPair(item: unknown): item is readonly [unknown, unknown] {

@@ -4,6 +4,18 @@ import { processor, t } from "@dataflare/sdk";
 
 export const same = processor({ doc: "Rows as they came.", each: (row) => row });
 
+export const unplanned = processor({
+  doc: "Columns that nobody announced.",
+  process: ({ rows }) =>
+    rows.map(({ n }, index) => ({
+      n,
+      at: index === 0 ? null : new Date(0),
+      big: index === 0 ? 2n ** 60n : 1n,
+      raw: new Uint8Array([0, 255]),
+      mixed: index === 0 ? new Date(0) : "never",
+    })),
+});
+
 export const summed = processor({
   doc: "The sum of `n` for each key, told when the input ends.",
   config: t.Object({ key: t.Columns() }),

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { out, processor, reject, Reject, Retry, t, type Context } from "@dataflare/sdk";
 import { Bench, process } from "@dataflare/sdk/testing";
+import { toBytes, toText } from "../src/text.js";
 
 const net = t.Object({ net: t.Number() });
 
@@ -345,6 +346,8 @@ test("a state of an older version is taken over", async () => {
   const bench = new Bench(newer);
   const { header } = await bench.ask("migrate_state", { version: 1, name: "seen", old: 5 });
   assert.deepEqual(header.value, { seen: [5, 1] });
+  const many = await bench.ask("migrate_state", { version: 1, name: "seen", part: 0 }, [toBytes("[5,null]")]);
+  assert.deepEqual(JSON.parse(toText(many.parts[0] ?? new Uint8Array())), [{ seen: [5, 1] }, { seen: [null, 1] }]);
   await bench.close();
 });
 

@@ -195,6 +195,20 @@ def test_rows_of_every_type_come_back_as_they_went(more: Classes, name: str) -> 
     assert back.schema.field(0).type == batch.schema.field(0).type
 
 
+def test_a_guest_tells_the_types_of_columns_that_nobody_planned(more: Classes) -> None:
+    batch = pa.record_batch({"n": [1, 2]})
+    with opened(more["processor:unplanned"], batch.schema) as driver:
+        ((_, given),) = driver.process(Batch(batch)).outputs
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    assert given.to_columns() == {
+        "n": [1, 2],
+        "at": [None, epoch],
+        "big": [2**60, 1],
+        "raw": [b"\x00\xff"] * 2,
+        "mixed": ["1970-01-01T00:00:00.000Z", "never"],
+    }
+
+
 @pytest.mark.parametrize("name", COLUMNS)
 def test_keys_of_every_type_are_the_hosts(more: Classes, name: str) -> None:
     """State is found by the keys that the host makes of the same rows, and comes back with their values."""

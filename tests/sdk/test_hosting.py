@@ -7,6 +7,7 @@ import importlib.util
 import itertools
 import sys
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from dataflare.errors import ConfigError, InstanceLost, Reject, Retry
 from dataflare.guest import Frame, Guest
 from dataflare.hosting import GuestLost, Guests, Limits, component_classes, lost
 from dataflare.hosting.questions import Answers
+from dataflare.hosting.rows import rows_in
 from dataflare.memory import MemoryState
 from dataflare.schema import Schema
 from dataflare.split import Demand, Resume, Split
@@ -193,6 +195,68 @@ def test_a_flow_of_guests_is_a_flow(encoding: str, tmp_path: Path) -> None:
     assert outcome.status == "finished", outcome.problems
     assert sorted(row["n"] for row in COLLECTED) == [3 * n for n in range(12) if n % 2 == 0]
     assert outcome.steps["odd"]["written"] == 6
+
+
+# --- rows that nobody planned -----------------------------------------------------------------------------
+
+
+class Unplanned(Processor):
+    """Gives rows of any columns."""
+
+    def plan(self) -> Any:
+        return Schema(open=True)
+
+    def process(self, batch: Batch) -> Batch:
+        return batch
+
+
+@source
+def found() -> Any:
+    """Rows whose types only reading tells."""
+    yield MANY
+
+
+MANY = Batch(
+    pa.record_batch(
+        {
+            "at": pa.array([0, None], pa.timestamp("us", "UTC")),
+            "price": pa.array([Decimal("1.50"), None], pa.decimal128(10, 2)),
+            "raw": pa.array([b"\x00", None]),
+            "big": pa.array([2**60, None]),
+            "small": pa.array([1, None], pa.int8()),
+            "days": pa.array([[0, 1], None], pa.list_(pa.date32())),
+        }
+    )
+)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_rows_that_nobody_planned_keep_their_types(encoding: str) -> None:
+    made = as_guests([Unplanned, component_class(found)], encodings=[encoding])  # type: ignore[list-item]
+    driver = driver_for(made["processor:unplanned"](), Context())
+    assert isinstance(driver, ProcessorDriver)
+    driver.plan({"": Schema(MANY.schema)})
+    driver.open(Resume())
+    ((_, given),) = driver.process(MANY).outputs
+    assert given.arrow.equals(MANY.arrow)
+    source_driver = driver_for(made["source:found"](), Context())
+    assert isinstance(source_driver, SourceDriver)
+    assert source_driver.plan() is None
+    source_driver.open(Resume())
+    step = next(iter(source_driver.read(Split(""), None, Demand(100, 1 << 20, float("inf")), None)))
+    assert step.batch is not None
+    assert step.batch.arrow.equals(MANY.arrow)
+
+
+def test_what_a_guest_says_of_some_columns_leaves_the_others_as_they_are() -> None:
+    part = b'[{"a": 1, "at": "1970-01-01T00:00:00Z"}, {"b": "x"}]'
+    told = Schema({"at": pa.timestamp("us", "UTC")}, open=True)
+    read = rows_in(part, "json", None, told)
+    assert read.schema == pa.schema([("a", pa.int64()), ("at", pa.timestamp("us", "UTC")), ("b", pa.string())])
+    assert [row["b"] for row in read.to_rows()] == [None, "x"]
+    assert len(rows_in(b"[{}, {}]", "json", None, told)) == 2
+    planned = Schema({"a": pa.int64(), "at": pa.string()})
+    assert rows_in(part, "json", planned, told).schema == planned.arrow
 
 
 # --- much state -------------------------------------------------------------------------------------------

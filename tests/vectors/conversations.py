@@ -55,10 +55,15 @@ def read_part(part: bytes | memoryview, like: dict[str, Any]) -> dict[str, Any]:
 
 
 def told(header: dict[str, Any]) -> dict[str, Any]:
-    """A header as the vectors have it: of an error code, kind and pointer, of a schema its columns."""
+    """A header as the vectors have it: of an error code, kind and pointer, of a schema its columns.
+
+    What a guest may say of rows that were not planned is not among it.
+    """
     kept = {name: value for name, value in header.items() if name != "problems"}
     if "error" in kept:
         kept["error"] = {name: kept["error"][name] for name in ("code", "kind", "pointer") if kept["error"].get(name)}
     if isinstance(kept.get("schemas"), dict):
         kept["schemas"] = {name: {"columns": schema["columns"]} for name, schema in kept["schemas"].items()}
+    if "outputs" in kept:
+        kept["outputs"] = [{word: each[word] for word in each if word != "schema"} for each in kept["outputs"]]
     return kept

@@ -105,8 +105,8 @@ def _reading(instance: Instance, reading: Reading) -> Answer:
     if reading.refused:
         header["refused"] = [_refused(each) for each in reading.refused]
     if reading.batch is not None:
-        header["outputs"] = [{"name": reading.stream, "part": 0}]
-        parts.append(instance.encode(reading.batch))
+        planned = _source(instance).schemas.get(reading.stream)
+        header["outputs"] = [instance.output(reading.stream, reading.batch, planned, parts)]
     return header, parts
 
 
@@ -185,10 +185,8 @@ def _migrate_state(instance: Instance, frame: Frame) -> Answer:
 
 def _processed(instance: Instance, processed: Processed) -> Answer:
     parts: list[Part] = []
-    outputs = []
-    for name, batch in processed.outputs:
-        outputs.append({"name": name, "part": len(parts)})
-        parts.append(instance.encode(batch))
+    planned = _processor(instance).outputs
+    outputs = [instance.output(name, batch, planned.get(name), parts) for name, batch in processed.outputs]
     return {"outputs": outputs, "rejects": encode_rejects(processed.rejected, parts)}, parts
 
 

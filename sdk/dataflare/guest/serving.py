@@ -46,6 +46,14 @@ class Instance:
         """A batch in this instance's encoding."""
         return encode(batch, self.encoding, self._room)
 
+    def output(self, name: str, batch: Batch, planned: Schema | None, parts: list[Part]) -> dict[str, Json]:
+        """One of an answer's ``outputs``; with the schema of its rows, where neither they nor a plan tell it."""
+        parts.append(self.encode(batch))
+        told = {"name": name, "part": len(parts) - 1}
+        if self.encoding == "arrow" or (planned is not None and not planned.open):
+            return told
+        return {**told, "schema": Schema(batch.schema).as_json()}
+
 
 class Guest:
     """The components of a plugin, answering frames. One call at a time.

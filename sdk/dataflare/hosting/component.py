@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
-from dataflare.guest.encoding import part_at
+from dataflare.guest.encoding import Part, part_at
 from dataflare.guest.remote import problem_from
+from dataflare.hosting.rows import rows_in
 from dataflare.schema import Schema
 from dataflare.split import Json, Resume, Stream
 
@@ -40,6 +41,13 @@ def planned(told: Json) -> dict[str, Schema]:
         return {str(name): Schema.from_json(schema) for name, schema in dict(told or {}).items()}
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError.of("guest.schema", "a guest told of a schema that is none", cause=str(error)) from error
+
+
+def told_rows(component: Any, told: Mapping[str, Json], parts: Sequence[Part], known: Schema | None) -> Any:
+    """The rows of one of an answer's ``outputs``, of which ``known`` is what was planned."""
+    schema = told.get("schema")
+    own = None if schema is None else planned({"": schema})[""]
+    return rows_in(part_at(parts, told.get("part")), remote(component).caller.encoding, known, own)
 
 
 def _open(self: Any, ctx: Context, resume: Resume) -> None:

@@ -11,8 +11,8 @@ from dataflare.batch import Batch
 from dataflare.drive.base import MAIN
 from dataflare.errors import Failed
 from dataflare.guest.encoding import decode_rejects, json_list, part_at
-from dataflare.hosting.component import SNAPSHOTS, planned, remote
-from dataflare.hosting.rows import moved, rows_in, slices
+from dataflare.hosting.component import SNAPSHOTS, planned, remote, told_rows
+from dataflare.hosting.rows import moved, slices
 from dataflare.schema import Schema
 from dataflare.split import Json, Out
 
@@ -92,8 +92,7 @@ def _outputs(self: Any, answer: Frame) -> Iterator[tuple[str, Any]]:
     mine = remote(self)
     for told in answer.header.get("outputs") or ():
         output = str(told.get("name") or MAIN)
-        part = part_at(answer.parts, told.get("part"))
-        yield output, rows_in(part, mine.caller.encoding, mine.outputs.get(output))
+        yield output, told_rows(self, told, answer.parts, mine.outputs.get(output))
 
 
 def _losing(self: Any) -> Any:

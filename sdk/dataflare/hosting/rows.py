@@ -47,13 +47,31 @@ def moved(rejected: Rejected, part: Batch, first: int) -> Rejected:
     return Rejected(pc.add(rejected.rows, first), rejected.code, rejected.message)
 
 
-def rows_in(part: Part, encoding: Encoding, schema: Schema | None) -> Any:
-    """The rows in an answer: a Batch, or JSON rows as they are where no schema tells their types."""
+def rows_in(part: Part, encoding: Encoding, planned: Schema | None, told: Schema | None = None) -> Any:
+    """The rows in an answer: a Batch, or JSON rows as they are where no schema tells their types.
+
+    ``told``: what the guest says of these rows; it counts where they were not planned.
+    """
     if encoding == "arrow":
         return decode(part, "arrow")
-    if schema is not None and len(schema) and not schema.open:
-        return decode(part, "json", schema)
-    return json_objects(part)
+    if planned is not None and len(planned) and not planned.open:
+        return decode(part, "json", planned)
+    rows = json_objects(part)
+    return rows if told is None else _typed(rows, told)
+
+
+def _typed(rows: list[dict[str, Any]], schema: Schema) -> Batch:
+    """Rows with the columns of a schema; with an open one, others stay in their place, as they are."""
+    from dataflare.batch import Batch
+    from dataflare.json_rows import from_json_rows
+
+    known = from_json_rows(rows, schema)
+    if not schema.open:
+        return Batch(known)
+    names = dict.fromkeys(name for row in rows for name in row)
+    if not names:
+        return Batch.of(rows)
+    return Batch.of({name: known[name] if name in schema else [row.get(name) for row in rows] for name in names})
 
 
 def _size(batch: Batch) -> int:

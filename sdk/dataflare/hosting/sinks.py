@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dataflare.guest.encoding import decode_rejects, part_at
-from dataflare.hosting.component import SNAPSHOTS, discover, remote
-from dataflare.hosting.rows import moved, rows_in, slices
+from dataflare.guest.encoding import decode_rejects
+from dataflare.hosting.component import SNAPSHOTS, discover, remote, told_rows
+from dataflare.hosting.rows import moved, slices
 from dataflare.split import Json
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ def _readback(self: Any, stream: str) -> Iterator[Any]:
     mine = remote(self)
     for answer in mine.caller.all("readback", stream=stream):
         for told in answer.header.get("outputs") or ():
-            part = part_at(answer.parts, told.get("part"))
-            yield rows_in(part, mine.caller.encoding, mine.inputs.get(""))
+            yield told_rows(self, told, answer.parts, mine.inputs.get(""))
 
 
 ALWAYS: Mapping[str, Callable[..., Any]] = {"plan": _plan, "write": _write}

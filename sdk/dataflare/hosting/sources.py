@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import DataflareError
-from dataflare.guest.encoding import part_at
-from dataflare.hosting.component import discover, planned, remote
-from dataflare.hosting.rows import rows_in
+from dataflare.hosting.component import discover, planned, remote, told_rows
 from dataflare.split import Idle, Json, Out, Refused, Split
 
 if TYPE_CHECKING:
@@ -89,7 +87,7 @@ def _steps(self: Any, answer: Frame, schema: Schema | None) -> Iterator[Any]:
     for number, told in enumerate(outputs):
         name = str(told.get("name") or "")
         known = mine.outputs.get(name) or (schema if not name else None)
-        rows = rows_in(part_at(answer.parts, told.get("part")), mine.caller.encoding, known)
+        rows = told_rows(self, told, answer.parts, known)
         given = Out(name, rows) if name else rows
         last = number == len(outputs) - 1
         yield (given, header["position"]) if last and header.get("position") is not None else given
