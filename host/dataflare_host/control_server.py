@@ -82,7 +82,7 @@ class Server:
     def _replace_silent(self) -> None:
         while not self._over.wait(LOOK_EVERY):
             with suppress(DataflareError):
-                if self.handler("status", {}).get("state") == "running":
+                if self.handler("status", {}).get("status") in ("running", "blocked"):
                     with self._turn:
                         if not self._over.is_set():
                             self._begin(replace=True)

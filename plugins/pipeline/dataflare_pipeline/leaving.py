@@ -127,8 +127,10 @@ class Leaving:
         """Go on here: whoever was to go on has ended. Waits until rows are read again."""
         resting = [name for name, leave in self._leaves.items() if leave.future.done()]
         self._decide(True)
-        for name in resting:
-            self._runner.regions[name].reading.wait(READING_WITHIN)
+        until = time.monotonic() + READING_WITHIN
+        while time.monotonic() < until and self._runner.state == "running":
+            if all(self._runner.regions[name].reading.wait(0.01) for name in resting):
+                return
 
     def away(self) -> None:
         """Another process goes on with the flow."""

@@ -45,8 +45,12 @@ class Preloaded:
 
     def carried(self, region: str, incarnation: str, epoch: int, changes: Sequence[StateChange]) -> Carried:
         """The state of a region as it is at an epoch; ``changes`` were committed since it began to be read."""
+        latest: dict[tuple[str, str], dict[bytes, StateChange]] = {}
         for change in changes:
-            self._change(change)
+            if (change.step, 0) in self._states:
+                latest.setdefault((change.step, change.name), {})[change.key] = change
+        for (step, name), by_key in latest.items():
+            self._change(step, name, by_key)
         steps = self._session.part.layout.regions[region].steps
         states = {key: state for key, state in self._states.items() if key[0] in steps}
         return Carried(incarnation, epoch, states, frozenset(self._drivers))
@@ -71,17 +75,14 @@ class Preloaded:
                 for lane in range(lanes):
                     self._states[(step, lane)].load(name, (row for row in rows if _is_of(row[0], lane, lanes)))
 
-    def _change(self, change: StateChange) -> None:
-        lanes = self._lanes(change.step)
-        if (change.step, 0) not in self._states:
-            return
-        row = None
-        if change.value is not None:
-            (row,) = self._in_form(change.step, change.name, [(change.key, change.value, change.expires)])
-        for lane in range(lanes):
-            if _is_of(change.key, lane, lanes):
-                value = None if row is None else (json.loads(row[1]), row[2])
-                self._states[(change.step, lane)].set(change.name, change.key, value)
+    def _change(self, step: str, name: str, changes: Mapping[bytes, StateChange]) -> None:
+        rows = ((key, each.value, each.expires) for key, each in changes.items() if each.value is not None)
+        values = {key: (json.loads(data), expires) for key, data, expires in self._in_form(step, name, rows)}
+        lanes = self._lanes(step)
+        for key in changes:
+            for lane in range(lanes):
+                if _is_of(key, lane, lanes):
+                    self._states[(step, lane)].set(name, key, values.get(key))
 
     def _in_form(self, step: str, name: str, rows: Iterable[migrate.Row]) -> Iterator[migrate.Row]:
         if step not in self._drivers or name in (TIMERS, KEY_SCHEMA):

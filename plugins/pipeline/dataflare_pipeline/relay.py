@@ -84,6 +84,8 @@ class There:
             return self.process.ended.result()
         except DataflareError as error:
             return Outcome("failed", problems=error.problems)
+        finally:
+            self.process.end(GRACE)
 
 
 class Relay:
