@@ -116,9 +116,7 @@ def _planned(flow: Path, locked: bool, **options: Any) -> Plan:
 
     project = flow.absolute().parent
     hold(project, host)
-    plan = host.plan(flow, **options)
-    hold_plan(plan, project)
-    return plan
+    return hold_plan(host.plan(flow, **options), project)
 
 
 def _interpreter(flow: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,8 @@ def hold(project: Path, host: HostApi) -> None:
             raise ConfigError.of("lock.host_differs", message, fix=fix)
 
 
-def hold_plan(plan: Plan, project: Path) -> None:
-    """Refuse a plan with components of plugins that the lock does not name. Raises ConfigError ``lock.not_locked``."""
+def hold_plan(plan: Plan, project: Path) -> Plan:
+    """The plan, which now names its lock. Raises ConfigError ``lock.not_locked``: there are plugins not of the lock."""
     lock = lock_that_agrees(project)
     for name, step in plan.steps.items():
         plugin, slash, _ = step.uses.partition("/")
@@ -55,3 +56,4 @@ def hold_plan(plan: Plan, project: Path) -> None:
         message = f"`{name}` uses `{step.uses}`, and the lock has no `{plugin}`"
         fix = f"`dataflare plugin add {plugin} --project {project}`"
         raise ConfigError.of("lock.not_locked", message, fix=fix)
+    return replace(plan, lock=lock.digest()).digested()

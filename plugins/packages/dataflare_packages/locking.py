@@ -14,7 +14,7 @@ from dataflare_author.refusals import NoSolution, NotAccepted
 from dataflare_packages.accepting import Consent, Wait, granted, waits
 from dataflare_packages.explaining import explain
 from dataflare_packages.lockfile import Lock, Locked, LockedFile, Source, digest_of, read_lock
-from dataflare_packages.pylocks import Order, made, needs_of_others, written
+from dataflare_packages.pylocks import Order, are_lent, made, needs_of_others, written
 from dataflare_packages.releases import Release, Shelf
 from dataflare_packages.solving import TooDeep, solve
 from dataflare_packages.sources import Sources, here, manifest_in
@@ -153,13 +153,13 @@ def _orders(
     ``anew``: the plugins whose needs are to be the newest, None: all.
     """
     for name, each in lock.plugins.items():
-        if each.needs and each.isolation == "worker":
+        if each.isolation == "worker" and not are_lent(each.needs):
             held = before.plugins.get(name)
             former, same = (held.pylock, held.needs == each.needs) if held else ("", False)
             homes = tuple(sources.indexes[home] for home in [each.index] if home)
             yield Order(name, each.needs, pythons[name], homes, former, same, anew is None or name in anew)
     needs, members = _inline(lock)
-    if needs:
+    if not are_lent(needs):
         places = dict.fromkeys(lock.plugins[name].index for name in members if lock.plugins[name].index)
         bounds = SpecifierSet(",".join(str(pythons[name]) for name in members if str(pythons[name])))
         again, same = anew is None or not {*members}.isdisjoint(anew), _inline(before)[0] == needs

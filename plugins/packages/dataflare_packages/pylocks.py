@@ -59,15 +59,24 @@ def file_of(plugin: str) -> str:
 
 
 def needs_of_others(requirements: Iterable[str]) -> tuple[str, ...]:
-    """What of a plugin's requirements does not come from the host, without what only its extras need."""
+    """What a plugin requires beside the SDK, without what only its extras need."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    from dataflare_worker.lent import SDK
+
+    wanted = [Requirement(each) for each in requirements]
+    used = [each for each in wanted if "extra" not in str(each.marker or "")]
+    return tuple(sorted({str(each) for each in used if canonicalize_name(each.name) != SDK}))
+
+
+def are_lent(needs: Iterable[str]) -> bool:
+    """Does all of it come from the host, so that no pylock is needed?"""
     from packaging.requirements import Requirement
 
     from dataflare_worker.lent import OURS
 
-    wanted = [Requirement(each) for each in requirements]
-    return tuple(
-        sorted({str(each) for each in wanted if not OURS.match(each.name) and "extra" not in str(each.marker or "")})
-    )
+    return all(OURS.match(Requirement(each).name) for each in needs)
 
 
 def made(orders: Collection[Order], project: Path) -> dict[str, bytes]:

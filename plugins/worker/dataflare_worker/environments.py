@@ -61,10 +61,16 @@ class Recipe:
 
     def key(self) -> str:
         """The same for the same environment."""
-        words = [str(_VERSION), sys.version, sys.base_prefix, *self.lent.names(), *self.requirements]
-        if self.pinned is not None:
+        words = [str(_VERSION), sys.version, sys.base_prefix, *self.lent.names()]
+        if self.pinned is None:
+            words += self.missing()
+        else:
             words.append(f"pylock {hashlib.sha256(self.pinned).hexdigest()}")
         return _digest(words)
+
+    def missing(self) -> list[str]:
+        """What of the requirements is not lent."""
+        return [each for each in self.requirements if not self.lent.satisfy(each)]
 
 
 class Environments:
@@ -128,8 +134,8 @@ class Environments:
         ``trusting``: may an installer's cache be used?
         """
         shutil.rmtree(folder, ignore_errors=True)
-        missing = [each for each in recipe.requirements if not recipe.lent.satisfy(each)]
-        lent, told = recipe.lent, dict[str, Any](requirements=list(recipe.requirements), installer=None)
+        lent, missing = recipe.lent, recipe.missing()
+        told: dict[str, Any] = {"requirements": list(recipe.requirements), "installer": None}
         _log.info("making the environment of `%s`%s", recipe.plugin, f": {', '.join(missing)}" if missing else "")
         try:
             venv.EnvBuilder(symlinks=True, with_pip=False).create(folder)
