@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -85,11 +86,11 @@ def _value(sides: _Sides, pointer: str, old: Mapping[str, Json], new: Mapping[st
             yield from _bound(pointer, word, old.get(word), new.get(word), narrower)
     for word in _EXACT:
         before, after = old.get(word), new.get(word)
-        if before != after:
+        if _compared(before) != _compared(after):
             yield Change(
                 pointer, f"{word} is {_told(after)}, was {_told(before)}", "minor" if after is None else "major"
             )
-    if old.get("default") != new.get("default"):
+    if _compared(old.get("default")) != _compared(new.get("default")):
         yield Change(pointer, f"the default is {_told(new.get('default'))}, was {_told(old.get('default'))}", "minor")
     if "properties" in old or "properties" in new:
         yield from _object(sides, pointer, old, new)
@@ -135,22 +136,29 @@ def _choices(pointer: str, old: Mapping[str, Json], new: Mapping[str, Json]) -> 
     before, after = _constants(old), _constants(new)
     if before == after:
         return
-    if after is not None and (before is None or any(value not in after for value in before)):
-        gone = "" if before is None else ": " + ", ".join(_told(each) for each in before if each not in after)
+    if after is not None and (before is None or not before.keys() <= after.keys()):
+        gone = "" if before is None else ": " + ", ".join(_told(before[key]) for key in before if key not in after)
         yield Change(pointer, f"takes fewer values{gone}", "major")
     else:
         yield Change(pointer, "takes more values", "minor")
 
 
-def _constants(schema: Mapping[str, Json]) -> list[Json] | None:
-    """The values that a schema lists, None where it lists none."""
+def _constants(schema: Mapping[str, Json]) -> dict[str, Json] | None:
+    """The values that a schema lists, by what they are compared by; None where it lists none."""
     if "enum" in schema:
-        return list(schema["enum"])
+        return {_compared(value): value for value in schema["enum"]}
     for word in ("anyOf", "oneOf"):
         parts = schema.get(word, ())
         if parts and all("const" in part for part in parts):
-            return [part["const"] for part in parts]
+            return {_compared(part["const"]): part["const"] for part in parts}
     return None
+
+
+def _compared(value: Json) -> str:
+    """What is the same for values that are the same in JSON: 1 and 1.0, but not 1 and true."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def _bound(pointer: str, word: str, old: Json, new: Json, narrower: int) -> Iterator[Change]:
