@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from dataflare.guest import MINORS
+
 Json = Any
 FILE = "dataflare.toml"
-CONTRACT = "1.0"
-"""The version of the plugin contract that this host speaks."""
+CONTRACT = MINORS[-1]
+"""The version of the plugin contract that this host speaks; guests of older ones go on by adapters."""
 VERSION = "1.0.0"
 
 

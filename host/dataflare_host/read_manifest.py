@@ -69,6 +69,14 @@ def admits(wanted: str, version: str) -> bool | None:
         return None
 
 
+def _mending(wanted: str, have: str) -> str:
+    """What to do about a range that ``have`` is not in: it begins above it, or ends below."""
+    begins = [each.version for each in SpecifierSet(wanted) if each.operator in (">=", ">", "==", "~=")]
+    if any(Version(version.removesuffix(".*")) > Version(have) for version in begins):
+        return "update the host, or use an older version of the plugin"
+    return "use a newer version of the plugin"
+
+
 class _Reader:
     """Takes the values out of a manifest's tables and collects what is wrong with them."""
 
@@ -126,7 +134,8 @@ class _Reader:
             if within is None:
                 self.refuse("manifest_value", f"/api/{key}", f"`{wanted}` is not a version range", "write `>=1.0,<2`")
             elif not within:
-                self.refuse("api", f"/api/{key}", f"it needs {what} {wanted}; here it is {have}", "use another version")
+                message = f"it needs {what} {wanted}; here it is {have}"
+                self.refuse("api", f"/api/{key}", message, _mending(wanted, have))
         for name, wanted in manifest.dependencies.items():
             if admits(wanted, "0") is None:
                 self.refuse("manifest_value", f"/dependencies/{name}", f"`{wanted}` is not a version range of `{name}`")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dataflare.errors import ConfigError
-from dataflare_host.manifest import Manifest
+from dataflare_host.manifest import CONTRACT, Manifest
 from dataflare_host.read_manifest import load_manifest
 
 WHOLE = """\
@@ -127,6 +127,27 @@ def test_a_mistake_says_where_it_is(tmp_path, old, new, code, pointer):
     assert code in found
     assert found[code].pointer == pointer
     assert found[code].file == str(tmp_path / "dataflare.toml")
+
+
+@pytest.mark.parametrize("wanted", [">=1.0,<2", ">=1.1", "~=1.0", "==1.*", "<2", "!=1.5"])
+def test_a_plugin_of_an_older_contract_is_taken(tmp_path, wanted):
+    text = WHOLE.replace('requires = ">=1.0,<2"', f'requires = "{wanted}"')
+    assert load_manifest(written(tmp_path, text)).api == wanted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fix"),
+    [
+        (">=1.2,<2", "update the host, or use an older version of the plugin"),
+        ("~=1.7", "update the host, or use an older version of the plugin"),
+        ("==2.*", "update the host, or use an older version of the plugin"),
+        (">=0.9,<1.0", "use a newer version of the plugin"),
+        ("==1.0", "use a newer version of the plugin"),
+    ],
+)
+def test_a_range_without_this_contract_says_which_side_is_too_old(tmp_path, wanted, fix):
+    problem = problems(tmp_path, WHOLE.replace('requires = ">=1.0,<2"', f'requires = "{wanted}"'))["plugin.api"]
+    assert (problem.fix, CONTRACT in problem.message) == (fix, True)
 
 
 def test_an_unknown_key_gets_the_nearest_name(tmp_path):

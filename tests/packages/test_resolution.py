@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -164,6 +165,14 @@ def test_what_the_host_lacks_and_what_there_is_not_is_a_conflict() -> None:
     for name in ("gpu", "win", "old", "nowhere"):
         assert solve({name: ""}, shelf(releases)) is None
         assert explain({name: "", "fine": ""}, shelf(releases)).core == {name: ""}
+
+
+@pytest.mark.parametrize(("minor", "chosen"), [("1.0", "1.1"), ("1.1", "1.2"), ("1.2", "1.3"), ("2.0", "2.0")])
+def test_a_host_gets_the_newest_release_that_its_contract_admits(minor: str, chosen: str) -> None:
+    ranges = {"1.1": ">=1.0,<2", "1.2": ">=1.1,<2", "1.3": ">=1.2,<2", "2.0": ">=2,<3"}
+    line = [Release("a", version, {"dataflare-api": wanted}) for version, wanted in ranges.items()]
+    choice = Shelf(lambda name: line if name == "a" else (), replace(HERE, api=minor))
+    assert solve({"a": ""}, choice)["a"].version == chosen  # type: ignore[index]
 
 
 def test_cycles_empty_ranges_and_many_versions_do_no_harm() -> None:
