@@ -15,8 +15,6 @@ from dataflare_index.signing import newest
 
 Json = Any
 Harm = Literal["malware", "vulnerability", "data_loss", "unmaintained"]
-MALWARE = "malware"
-"""The kind of advisory that keeps a release from being chosen."""
 
 
 def advise(index: Path, name: str, wanted: str, kind: Harm, reason: str, *, withdraw: bool = False) -> dict[str, Json]:

@@ -20,6 +20,8 @@ from dataflare_author.wheel_check import Wheel
 Json = Any
 DATA = ("wasm", "js", "extism")
 """Runtimes whose wheels hold data only."""
+MALWARE = "malware"
+"""The kind of advisory that keeps a release from being chosen, and from being used where it is locked."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,11 @@ class Listed:
             for each in self.advisories
             if SpecifierSet("" if each["range"] == "*" else each["range"]).contains(version, prereleases=True)
         ]
+
+    def revoked(self, keyid: str, snapshot: int) -> bool:
+        """Is nothing of a publisher's key to be believed that came with this snapshot?"""
+        told = self.owner.get("revoked", {}).get(keyid)
+        return told is not None and snapshot >= int(told["from"])
 
     def add(self, wheel: Wheel, metadata: bytes) -> bool:
         """Take in a wheel; False where exactly it is there already.

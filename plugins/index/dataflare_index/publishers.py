@@ -143,18 +143,12 @@ def check(one: Listed, version: str, wheel: str, envelope: bytes) -> None:
         for word, attack in _ATTACKS:
             if told[word] != wanted[word]:
                 raise NotSigned(f"the signed `{word}` is {told[word]}, not {wanted[word]}", attack)
-        if revoked(one, keyid, int(file["snapshot"])):
+        if one.revoked(keyid, int(file["snapshot"])):
             raise NotSigned(f"its key is revoked: {one.owner['revoked'][keyid]['reason']}", "revoked_key")
     except NotSigned as error:
         raise _refused(one.name, version, str(error), error.attack) from error
     except (KeyError, TypeError, ValueError) as error:
         raise _refused(one.name, version, f"what is said of it makes no sense: {error!r}", "unsigned") from error
-
-
-def revoked(one: Listed, keyid: str, snapshot: int) -> bool:
-    """Is nothing of a key to be believed that came with this snapshot?"""
-    told = one.owner.get("revoked", {}).get(keyid)
-    return told is not None and snapshot >= int(told["from"])
 
 
 def follows(one: Listed, former: Mapping[str, str], now: Mapping[str, str]) -> bool:
@@ -168,7 +162,7 @@ def follows(one: Listed, former: Mapping[str, str], now: Mapping[str, str]) -> b
                 return True
             entry = keys[keyid]
             before, _ = succeeds(entry["succession"], keyid)
-            if revoked(one, before, int(entry["snapshot"])):
+            if one.revoked(before, int(entry["snapshot"])):
                 return False
             keyid = before
     except (KeyError, TypeError, ValueError):
@@ -181,7 +175,7 @@ def _own(one: Listed, wheel: Wheel, sent: Submission, snapshot: int, claim: bool
     keyid = public_of(sent.public).keyid
     entry: dict[str, Json] = {"public": sent.public, "snapshot": snapshot}
     owner = one.owner
-    if not owner or (claim and revoked(one, owner["keyid"], snapshot)):
+    if not owner or (claim and one.revoked(owner["keyid"], snapshot)):
         first = len(one.releases) == 1 and [*one.releases[wheel.version]["files"]] == [wheel.path.name]
         if not first and not claim:
             message = f"`{one.name}` has releases that nobody signed: it is not for everybody to take"
@@ -189,7 +183,7 @@ def _own(one: Listed, wheel: Wheel, sent: Submission, snapshot: int, claim: bool
         keys = {**owner.get("keys", {}), keyid: entry}
         one.owner = {"identity": sent.identity, "keyid": keyid, "keys": keys, "revoked": owner.get("revoked", {})}
         return
-    if revoked(one, keyid, snapshot):
+    if one.revoked(keyid, snapshot):
         raise _refused(one.name, wheel.version, "its key is revoked", "revoked_key")
     if keyid != owner["keyid"] and sent.identity == owner["identity"]:
         _succeed(one, sent, snapshot)
@@ -206,7 +200,7 @@ def _succeed(one: Listed, sent: Submission, snapshot: int) -> None:
         for succession in reversed(sent.successions[-MOST:]):
             before, known = succeeds(succession, keyid)
             links[keyid] = {"public": public, "snapshot": snapshot, "succession": succession}
-            if revoked(one, before, snapshot):
+            if one.revoked(before, snapshot):
                 return
             if before == one.owner["keyid"]:
                 keys = {**one.owner["keys"], **links}

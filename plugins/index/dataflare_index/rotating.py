@@ -23,10 +23,10 @@ from dataflare_index import publishing, signing
 from dataflare_index.catalogue import Listed
 from dataflare_index.keys import NEXT, ONLINE, ROOTS, folder_of, write_key
 from dataflare_index.others import Other
+from dataflare_index.seen import REVOKED
 from dataflare_index.signing import METADATA, put
 
 Json = Any
-REVOKED = "revoked.json"
 
 
 def rotate(

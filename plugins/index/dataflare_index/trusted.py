@@ -27,11 +27,11 @@ from dataflare_author.project_set import ProjectSet
 from dataflare_author.refusals import NotTrusted
 from dataflare_index.catalogue import Listed
 from dataflare_index.client import Client
+from dataflare_index.seen import KEPT, REVOKED, Seen, reason_in
 
 Json = Any
 TABLE = "indexes"
 ROOTS = Path("trust")
-KEPT = Path(".dataflare", "index")
 
 
 @dataclass
@@ -71,10 +71,9 @@ class Trusted:
         if snapshot > self.snapshot():
             return f"the index never had a snapshot {snapshot}"
         try:
-            told = json.loads(self.client().file("revoked.json", self.kept / "revoked.json").read_bytes())
+            return reason_in(json.loads(self.client().file(REVOKED, self.kept / REVOKED).read_bytes()), snapshot)
         except ConfigError:
             return ""
-        return next((each["reason"] for each in told["snapshots"] if each["from"] <= snapshot <= each["to"]), "")
 
     def check_publisher(self, listed: Listed, version: str) -> None:
         """Are all wheels of a release signed by who is named as publisher? Raises NotTrusted ``index.publisher``."""
@@ -121,10 +120,7 @@ class Trusted:
 
     def seen(self, name: str) -> Listed | None:
         """What it said of a plugin when it was last read and checked, without asking it."""
-        try:
-            return Listed.told(name, json.loads((self.kept / "catalogue" / f"{name}.json").read_bytes()))
-        except (OSError, ValueError):
-            return None
+        return Seen(self.kept).plugin(name)
 
     def wheel(self, plugin: str, file: str, to: Path, sha256: str = "") -> Path:
         """A wheel, checked by its digest.

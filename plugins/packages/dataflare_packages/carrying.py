@@ -25,6 +25,7 @@ from dataflare_packages.lockfile import Lock, digest_of, lock_of, read_lock
 from dataflare_packages.others import fetched, others_of
 from dataflare_packages.pylocks import file_of, written
 from dataflare_packages.wheels import Wheels
+from dataflare_packages.withdrawn import refuse
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
@@ -45,6 +46,7 @@ def export(
     ``everywhere``: for all platforms and Pythons. Raises ConfigError ``lock.…``, ``bundle.key``.
     """
     lock, find = lock_that_agrees(project), Wheels(project)
+    refuse(lock, project)
     files = {path.name: path.read_bytes() for path in sorted(project.glob("*.y*ml"))}
     files |= {name: (project / name).read_bytes() for name in (SET, LOCK)}
     files |= {file_of(plugin): (project / file_of(plugin)).read_bytes() for plugin in lock.pylocks()}

@@ -11,6 +11,7 @@ from dataflare.errors import ConfigError
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.lockfile import Lock
 from dataflare_packages.pylocks import file_of
+from dataflare_packages.withdrawn import refuse
 
 if TYPE_CHECKING:
     from dataflare_host.plan import Plan
@@ -27,6 +28,7 @@ def ensure(plan: Path, folder: Path, project: Path | None) -> dict[str, Json]:
     planned = _plan_in(plan)
     home = project or (Path(planned.base) if planned else plan.absolute().parent)
     lock = lock_that_agrees(home)
+    refuse(lock, home)
     if planned is not None:
         hold_plan(planned, home)
         if planned.lock and planned.lock != lock.digest():

@@ -10,6 +10,7 @@ from dataflare.errors import ConfigError
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.inline import interpreter_of
 from dataflare_packages.installing import damaged, installed_of
+from dataflare_packages.withdrawn import refuse
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 
 
 def hold(project: Path, host: HostApi) -> None:
-    """Refuse unless set, lock, what is installed and this interpreter agree.
+    """Refuse unless set, lock, what is installed and this interpreter agree, and nothing is known against the lock.
 
     Raises ConfigError ``lock.none``, ``lock.set_differs``, ``lock.pylock``, ``lock.not_synced``,
-    ``lock.host_differs``, ``lock.interpreter``.
+    ``lock.host_differs``, ``lock.interpreter``, NotTrusted ``lock.withdrawn``.
     """
     lock, installed = lock_that_agrees(project), installed_of(project)
+    refuse(lock, project)
     if (python := interpreter_of(project)) is not None:
         message = "this process runs in another environment than the lock says for its inline plugins"
         raise ConfigError.of(

@@ -29,6 +29,7 @@ from dataflare_packages.inline import KEY as INLINE
 from dataflare_packages.inline import prepared
 from dataflare_packages.lockfile import Lock, Locked, LockedFile
 from dataflare_packages.sources import file_for
+from dataflare_packages.withdrawn import refuse
 
 if TYPE_CHECKING:
     from dataflare_author.wheel_check import Wheel
@@ -52,6 +53,7 @@ class Synced:
 
 def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
     """Bring a project to its lock. Raises ConfigError, NotTrusted; until it is done, the old set is in use."""
+    refuse(lock, project)
     known = ProjectSet(project)
     with known.changing():
         before = installed_of(project)

@@ -118,7 +118,9 @@ def make(
     if not pending:
         pylocks = made(list(_orders(lock, before, pythons, sources, upgrade)), project)
         lock = _with(lock, pylocks)
-    return Locking(_steady(lock, before), before, tuple(pending), pylocks)
+    if not any(sources.distrusted(name, each.snapshot) for name, each in before.indexes.items()):
+        lock = _steady(lock, before)
+    return Locking(lock, before, tuple(pending), pylocks)
 
 
 def _solved(roots: Mapping[str, str], shelf: Shelf, passed_over: Mapping[str, Collection[str]]) -> dict[str, Release]:

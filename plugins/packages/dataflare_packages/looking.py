@@ -14,9 +14,9 @@ from dataflare_author.project_set import FOLDER
 from dataflare_packages.changing import lock_that_agrees
 from dataflare_packages.installing import damaged, installed_of
 from dataflare_packages.lockfile import Lock, read_lock
-from dataflare_packages.resting import withdrawn
 from dataflare_packages.sources import Sources
 from dataflare_packages.wishes import wishes_of
+from dataflare_packages.withdrawn import harm_of
 
 if TYPE_CHECKING:
     from dataflare_host.host import HostApi
@@ -104,6 +104,10 @@ def _of_files(lock: Lock, project: Path) -> Iterator[dict[str, Json]]:
 def _of_indexes(lock: Lock, project: Path, host: HostApi) -> Iterator[dict[str, Json]]:
     homes = {name: each.index for name, each in lock.plugins.items() if each.index}
     sources = Sources(project, wishes_of(project), host, homes)
+    for name, source in sorted(lock.indexes.items()):
+        if name in sources.indexes and (why := sources.indexes[name].revoked(source.snapshot)):
+            message = f"snapshot {source.snapshot} of the index `{name}`, which the lock was made from: {why}"
+            yield {"plugin": None, "finding": "revoked_snapshot", "message": message}
     for name, locked in sorted(lock.plugins.items()):
         if not locked.index:
             continue
@@ -121,8 +125,8 @@ def _of_indexes(lock: Lock, project: Path, host: HostApi) -> Iterator[dict[str, 
         for advisory in listed.warned(locked.version) if listed else ():
             message = f"{advisory['kind']}: {advisory['reason']}"
             yield {"plugin": name, "finding": "advisory", "message": message, "advisory": advisory}
-        if listed and "key is revoked" in (why := withdrawn(listed, locked.version)):
-            yield {"plugin": name, "finding": "revoked_key", "message": why}
+        if listed and (harm := harm_of(listed, locked.version)) and harm.attack != "malware":
+            yield {"plugin": name, "finding": harm.attack, "message": harm.why}
 
 
 def _chains(name: str, lock: Lock) -> Iterator[list[dict[str, str]]]:

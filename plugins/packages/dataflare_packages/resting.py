@@ -1,4 +1,4 @@
-"""Which releases are not chosen: those that are too fresh for this project, those that nobody should have any more.
+"""Which releases are not chosen: those that are too fresh for this project.
 
 What is fresh may be harmful and not known to be. The set says how long releases rest before they are chosen::
 
@@ -19,7 +19,6 @@ from dataflare.errors import ConfigError
 from dataflare_author.project_set import FILE, ProjectSet
 
 if TYPE_CHECKING:
-    from dataflare_index.catalogue import Listed
     from dataflare_index.trusted import Trusted
 
 Json = Any
@@ -52,17 +51,3 @@ def too_fresh(told: Mapping[str, Json], rest: timedelta, index: Trusted) -> str 
         return None if index.now() - newest >= rest else f"published {newest:%Y-%m-%d %H:%M}, and releases rest {rest}"
     except (KeyError, TypeError, ValueError):
         return "nothing says when it was published"
-
-
-def withdrawn(listed: Listed, version: str) -> str:
-    """Why nobody should have a release: it is malware, or by a key that was revoked before; empty where all is well."""
-    from dataflare_index.advising import MALWARE
-    from dataflare_index.publishers import revoked
-
-    if bad := next((each for each in listed.warned(version) if each["kind"] == MALWARE), None):
-        return f"malware: {bad['reason']}"
-    release = listed.releases[version]
-    keyid = release.get("publisher", {}).get("keyid", "")
-    if any(revoked(listed, keyid, int(file.get("snapshot", 0))) for file in release["files"].values()):
-        return f"its publisher's key is revoked: {listed.owner['revoked'][keyid]['reason']}"
-    return ""

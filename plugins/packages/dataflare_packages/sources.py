@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError
 from dataflare_packages.releases import API, FEATURE, HOST, PLATFORM, PYTHON, Here, Release
-from dataflare_packages.resting import rest_of, too_fresh, withdrawn
+from dataflare_packages.resting import rest_of, too_fresh
 from dataflare_packages.wishes import Wish
+from dataflare_packages.withdrawn import harm_of
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -84,6 +85,10 @@ class Sources:
         home, listed = self._found(name)
         if listed is not None:
             self.indexes[home].check_publisher(listed, version)
+
+    def distrusted(self, index: str, snapshot: int) -> bool:
+        """Is nothing to be believed that was locked from a snapshot of an index? Raises NotTrusted."""
+        return index in self.indexes and bool(self.indexes[index].revoked(snapshot))
 
     def needs(self, name: str, version: str) -> list[str]:
         """What the wheels of a release require of other distributions. Raises ConfigError, NotTrusted."""
@@ -164,8 +169,8 @@ def _release(listed: Listed, version: str, rest: timedelta, index: Trusted) -> t
     told = listed.releases[version]
     try:
         requires = dict(_requires(told))
-        if harm := withdrawn(listed, version):
-            return None, harm
+        if harm := harm_of(listed, version):
+            return None, harm.why
         fresh = too_fresh(told, rest, index)
     except (KeyError, TypeError, AttributeError) as error:
         message = f"what the index says of `{listed.name}` {version} cannot be understood"
