@@ -22,6 +22,7 @@ from dataflare_host.manifest import VERSION, Manifest
 from dataflare_host.registry import Table, table_of
 from dataflare_host.secrets import resolve, with_secrets
 from dataflare_host.sets import PluginSet, read_set, stamp_of, usable
+from dataflare_host.unverified import bounded, guests_of, named_with_needs, outside, problem_of
 
 if TYPE_CHECKING:
     from dataflare.component import Component, Secrets
@@ -41,12 +42,16 @@ class Host:
     def __init__(self, catalogue: Catalogue, principal: Principal, ceiling: Grants | None = None) -> None:
         self.principal = principal
         self.version = VERSION
-        table = table_of(catalogue, Contributions(self._dynamic, self._guests))
+        self._strangers = {id: catalogue.plugins[id] for id in catalogue.strangers}
+        usable = {id: bounded(each) if id in self._strangers else each for id, each in catalogue.plugins.items()}
+        table = table_of(replace(catalogue, plugins=usable), Contributions(self._dynamic, self._guests))
         self.hooks = Hooks(table.plugins.values())
         self._tables = [table]
         self._named: tuple[str, ...] | None = None
         self._set = PluginSet()
         self._sets: dict[Path, Any] = {}
+        self._warned: set[str] = set()
+        self._vouched: dict[Path, PluginSet] = {}
         self._loaders: dict[str, Loader] = {}
         self._ceiling = ceiling
         self._lock = threading.RLock()
@@ -128,15 +133,26 @@ class Host:
                 return
             members = read_set(folder)
             manifests, faulty = usable(members, self.table())
-            if members.named is not None:
-                from dataflare_host.unverified import unverified
-
-                usual = {id: each for id, each in self.table().plugins.items() if id not in self._set.plugins}
-                manifests += unverified(usual, members.named)
             self._set = self._set.beside(members)
+            self._vouched[folder] = members
+            manifests += self._strangers_now()
             self._tables.append(self.table().swap(manifests, faulty))
             self.hooks.update(self.table().plugins.values())
             self._sets[folder] = stamp
+
+    def _warn_of(self, manifest: Manifest) -> None:
+        if manifest.unverified and manifest.id not in self._warned:
+            self._warned.add(manifest.id)
+            _log.warning("%s", problem_of(manifest).message)
+
+    def _strangers_now(self) -> list[Manifest]:
+        """What nobody vouched for at the start, as far as the sets vouch for it that were entered."""
+        sets = self._vouched.values()
+        known = {**self.table().plugins, **self._strangers}
+        named = named_with_needs({id for each in sets for id in each.named}, known)
+        inline = {id for each in sets for id in each.inline}
+        usual = [(id, each) for id, each in self._strangers.items() if id not in self._set.plugins]
+        return [each if id in inline else outside(each) if id in named else bounded(each) for id, each in usual]
 
     def retire(self, generation: int) -> None:
         """Nobody uses the components of a generation any more: end the guests that no newer one has."""
@@ -172,6 +188,8 @@ class Host:
         """
         entry = self.table(generation).find(kind, uses, base)
         made = entry.load()
+        if entry.plugin in self._strangers:
+            self._warn_of(self.table(generation).plugins[entry.plugin])
         if made.spec.deprecated:
             _log.warning("`%s` is deprecated: %s", uses, made.spec.deprecated)
         component = made(**with_secrets(config, lambda name: self.secret(name, entry.uses)))
@@ -358,7 +376,7 @@ class Host:
                 raise ConfigError.of("plugin.no_loader", message, fix=fix, file=manifest.file, pointer="/runtime/kind")
             made = self.component(found[0].uses, self._set.loaders.get(name, {}), "loader")
             self._loaders[name] = cast("Loader", made)
-        return self._loaders[name].components(manifest, self)
+        return guests_of(manifest, self._loaders[name].components(manifest, self))
 
     @cached_property
     def _secret_store(self) -> Secrets | None:

@@ -31,10 +31,14 @@ class Faulty:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is installed: plugins by id, and those that cannot be used."""
+    """What is installed: plugins by id, and those that cannot be used.
+
+    ``strangers``: plugins that came from an index, and that neither DataFlare itself nor ``plugins`` asks for.
+    """
 
     plugins: dict[str, Manifest] = field(default_factory=dict)
     faulty: tuple[Faulty, ...] = ()
+    strangers: frozenset[str] = frozenset()
 
 
 def discover(plugins: Iterable[str] | None = None) -> Catalogue:
@@ -56,8 +60,9 @@ def discover(plugins: Iterable[str] | None = None) -> Catalogue:
             faulty.append(Faulty(claim.id, claim.distribution, claim.version, error.problems))
     for id, problems in _unmet(installed, found).items():
         faulty.append(Faulty(id, "", found.pop(id).version, problems))
+    strangers = frozenset() if wanted is not None else _strangers(installed, claims) & {*found}
     installed.save()
-    return Catalogue(dict(sorted(found.items())), tuple(sorted(faulty, key=lambda each: each.id)))
+    return Catalogue(dict(sorted(found.items())), tuple(sorted(faulty, key=lambda each: each.id)), strangers)
 
 
 def unmet(plugins: Mapping[str, Manifest]) -> dict[str, tuple[Problem, ...]]:
@@ -74,6 +79,17 @@ def _claims(installed: Installed, path: Sequence[str]) -> list[Claim]:
             if seen.setdefault(claim.distribution, folder) == folder:
                 claims.append(claim)
     return claims
+
+
+def _strangers(installed: Installed, claims: Iterable[Claim]) -> frozenset[str]:
+    known = {claim.distribution: claim for claim in claims}
+    asked = installed.required(os.path.abspath(entry) for entry in sys.path) & {*known}
+    pending = [*asked]
+    while pending:
+        more = {*known[pending.pop()].requires} & {*known} - asked
+        asked |= more
+        pending += more
+    return frozenset(claim.id for name, claim in known.items() if not claim.local and name not in asked)
 
 
 def _one_claimant(claims: Iterable[Claim]) -> list[tuple[Claim, Problem | None]]:

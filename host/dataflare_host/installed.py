@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,19 +19,26 @@ from typing import Any, NamedTuple
 from dataflare_host.manifest import CONTRACT, VERSION, Manifest
 
 GROUP = "dataflare.plugins"
-_MADE_BY = [4, CONTRACT, VERSION, sys.version]
+ROOTS = ("dataflare", "dataflare-host")
+"""The distributions whose requirements, and those of their extras, DataFlare itself answers for."""
+_MADE_BY = [5, CONTRACT, VERSION, sys.version]
 _METADATA = (".dist-info", ".egg-info")
 _SETTLED = 2.0
 """Seconds after which a folder's time stamp is trusted: a change within the clock's grain would go unseen."""
 
 
 class Claim(NamedTuple):
-    """A distribution says that ``package`` is the plugin ``id``."""
+    """A distribution says that ``package`` is the plugin ``id``.
+
+    ``local``: it came from this machine, not from an index. ``requires``: the distributions that it asks for.
+    """
 
     id: str
     package: str
     distribution: str
     version: str
+    local: bool = True
+    requires: Sequence[str] = ()
 
 
 @dataclass
@@ -42,6 +50,7 @@ class Installed:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     ranges: dict[str, bool] = field(default_factory=dict)
     changed: bool = False
+    _roots: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def remembered(cls) -> Installed:
@@ -71,9 +80,18 @@ class Installed:
                 return []
         except OSError:
             return []
-        claims = _scan(folder)
-        self._keep(self.folders, folder, {"stamp": stamp, "claims": claims})
+        claims, roots = _scan(folder)
+        self._roots[folder] = roots
+        self._keep(self.folders, folder, {"stamp": stamp, "claims": claims, "roots": roots})
         return claims
+
+    def required(self, folders: Iterable[str]) -> set[str]:
+        """What DataFlare's own distributions in these folders, whose claims were read, ask for."""
+        return {
+            name
+            for folder in folders
+            for name in self._roots.get(folder, self.folders.get(folder, {}).get("roots", ()))
+        }
 
     def manifest(self, file: Path, package: str) -> Manifest:
         """The manifest in a file. Raises ConfigError with every problem; a faulty file is read again each time."""
@@ -129,17 +147,20 @@ class Installed:
                 aside.unlink()
 
 
-def _scan(folder: str) -> list[Claim]:
+def _scan(folder: str) -> tuple[list[Claim], list[str]]:
+    """The claims in a folder, and what DataFlare's own distributions there ask for."""
     import importlib.metadata
-    import re
+
+    from dataflare_host.origin import is_local, plain, required
 
     claims = []
     for found in importlib.metadata.distributions(path=[folder]):
         if GROUP in (found.read_text("entry_points.txt") or ""):
-            name = re.sub(r"[-_.]+", "-", str(found.metadata["Name"])).lower()
-            chosen = found.entry_points.select(group=GROUP)
-            claims += [Claim(entry.name, entry.value, name, str(found.version)) for entry in chosen]
-    return claims
+            name = plain(str(found.metadata["Name"]))
+            told = (name, str(found.version), is_local(found, name), required(found))
+            claims += [Claim(entry.name, entry.value, *told) for entry in found.entry_points.select(group=GROUP)]
+    owned = [found for root in ROOTS for found in importlib.metadata.distributions(name=root, path=[folder])]
+    return claims, [name for found in owned for name in required(found)]
 
 
 def _file() -> Path:

@@ -15,6 +15,7 @@ from dataflare.loading import classes_of_file, load_file
 from dataflare_host.discover import Catalogue, Faulty
 from dataflare_host.load import Contributions, class_at, object_at, preset
 from dataflare_host.manifest import Manifest
+from dataflare_host.unverified import problem_of
 
 if TYPE_CHECKING:
     from dataflare.component import Component
@@ -158,6 +159,8 @@ class Table:
             if manifest.loader == "python":
                 return class_at(target, manifest, kind)
             if manifest.runtime == "declarative":
+                if manifest.unverified:  # it would have others' code do what it likes
+                    raise ConfigError(problem_of(manifest))
                 return preset(self.find(kind, target["uses"]).load(), name, target.get("with", {}))
             made = self.contributions.of(manifest).get((kind, name))
             if made is None:

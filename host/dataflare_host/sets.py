@@ -80,8 +80,10 @@ class PluginSet:
     plugins: Mapping[str, Member] = field(default_factory=dict)
     loaders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     broker: Mapping[str, Any] = field(default_factory=dict)
-    named: frozenset[str] | None = None
-    """All plugins that the set or its lock names, installed ones too; None where there is no set."""
+    named: frozenset[str] = frozenset()
+    """All plugins that the set or its lock names, installed ones too."""
+    inline: frozenset[str] = frozenset()
+    """Those that are to work in the host's own process."""
 
     def beside(self, other: PluginSet) -> PluginSet:
         """Both; where they say the same word, ``other`` holds."""
@@ -136,7 +138,10 @@ def read_set(folder: Path) -> PluginSet:
     broker = _table(given, "broker", problems)
     if problems:
         raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
-    return PluginSet(members, loaders, broker, frozenset({*named, *members, *installed.get("host", {})}))
+    inline = frozenset(
+        id for id, told in named.items() if isinstance(told, Mapping) and told.get("isolation") == "inline"
+    )
+    return PluginSet(members, loaders, broker, frozenset({*named, *members, *installed.get("host", {})}), inline)
 
 
 def named_in(file: Path) -> set[str]:

@@ -3,6 +3,7 @@
 import os
 import sys
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -38,17 +39,22 @@ class Site:
         distribution: str | None = None,
         package: str | None = None,
         whole: bool = False,
+        requires: Iterable[str] = (),
+        from_index: bool = False,
         **files: str,
     ) -> Path:
         """Install a plugin; ``manifest`` is added to the usual one (``whole``: replaces it), ``files`` are modules.
 
-        Gives the folder of its package.
+        ``from_index``: as an installer leaves it that took it from an index. Gives the folder of its package.
         """
         package = package or f"testplugin_{id.replace('-', '_')}"
         name = (distribution or f"dataflare-{id}").replace("-", "_")
         metadata = self.folder / f"{name}-{version}.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+        needed = "".join(f"Requires-Dist: {each}\n" for each in requires)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needed}")
+        if from_index:
+            (metadata / "RECORD").write_text("")
         (metadata / "entry_points.txt").write_text(f"[dataflare.plugins]\n{id} = {package}\n")
         home = self.folder / package
         home.mkdir(exist_ok=True)

@@ -137,7 +137,7 @@ def test_a_bundle_can_be_deleted(installed, tmp_path, bundle):
     rooms, rest = installed
     mine = manifest_of(bundle)
     folder, metadata = rooms / mine.package, next(rooms.glob(f"dataflare_{bundle}-*"))
-    dependent = [other for other in BUNDLES if bundle in manifest_of(other).dependencies]
+    dependent = _dependent_on(bundle)
     rest_of_us = sorted(set(BUNDLES) - {bundle, *dependent})
     folder.rename(tmp_path / "folder")
     try:
@@ -152,6 +152,12 @@ def test_a_bundle_can_be_deleted(installed, tmp_path, bundle):
     assert uninstalled["faulty"] == unmet
     left = [f"{kind}:{id}/{name}" for id in rest_of_us for kind, named in _table(id) for name in named]
     assert sorted(without_folder["entries"]) == sorted(uninstalled["entries"]) == sorted(left)
+
+
+def _dependent_on(bundle):
+    """The bundles that need it, directly or not."""
+    direct = [other for other in BUNDLES if bundle in manifest_of(other).dependencies]
+    return sorted({*direct, *(more for other in direct for more in _dependent_on(other))})
 
 
 def _table(bundle):

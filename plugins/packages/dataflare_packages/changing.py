@@ -179,7 +179,7 @@ def _entry(project: Path, name: str) -> Mapping[str, Json]:
 
 
 def _installable(found: Lock) -> bool:
-    return any(each.index for each in found.plugins.values())
+    return bool(found.host) or any(each.index for each in found.plugins.values())
 
 
 def _same(wish: Wish | None, wanted: str | None) -> bool:

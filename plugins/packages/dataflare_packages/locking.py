@@ -106,6 +106,7 @@ def make(
             pythons[name] = SpecifierSet()
         elif sources.of_host(name):
             own[name] = release.version
+            pending += waits(name, release.version, {"permissions": sources.asks(name)}, None, wish, consent)
         elif told := sources.told(name).get(release.version):
             sources.check(name, release.version)
             held = before.plugins.get(name)

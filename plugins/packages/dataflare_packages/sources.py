@@ -100,6 +100,11 @@ class Sources:
         """Is a plugin taken as it is in this interpreter: the set does not name it, or no index has it?"""
         return name in self._own and (name not in self._wishes or not self.home(name))
 
+    def asks(self, name: str) -> dict[str, Json]:
+        """The permissions of a plugin of this interpreter that nobody vouched for yet."""
+        manifest = self._own[name]
+        return dict(manifest_in(Path(manifest.file).parent).permissions) if manifest.unverified else {}
+
     def _found(self, name: str) -> tuple[str, Listed | None]:
         if name not in self._told:
             self._told[name] = self._look(name)
