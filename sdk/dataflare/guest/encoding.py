@@ -61,10 +61,13 @@ def decode(part: Part, encoding: Encoding, schema: Schema | None = None) -> Batc
 
 def _from_json(part: Part, schema: Schema | None) -> Batch:
     from dataflare.batch import Batch
+    from dataflare.json_columns import LEAST, read_plain
     from dataflare.json_rows import from_json_rows
 
-    rows = json_objects(part)
-    return Batch.of(rows) if schema is None else Batch(from_json_rows(rows, schema))
+    if schema is None:
+        return Batch.of(json_objects(part))
+    plain = read_plain(part, schema.arrow) if len(part) >= LEAST else None
+    return Batch(from_json_rows(json_objects(part), schema) if plain is None else plain)
 
 
 def json_objects(part: Part) -> list[dict[str, Json]]:
