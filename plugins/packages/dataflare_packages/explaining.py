@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataflare_packages.releases import API, FEATURE, HOST, PLATFORM, PYTHON, Shelf
-from dataflare_packages.solving import Roots, solve
+from dataflare_packages.solving import Roots, any_solution
 
 Json = Any
 
@@ -95,7 +95,7 @@ def _quick(kept: list[str], names: Sequence[str], roots: Roots, shelf: Shelf, ad
 
 
 def _solvable(names: Sequence[str], roots: Roots, shelf: Shelf) -> bool:
-    return solve({name: roots[name] for name in names}, shelf) is not None
+    return any_solution({name: roots[name] for name in names}, shelf) is not None
 
 
 # --- chains -----------------------------------------------------------------------------------------------
@@ -156,12 +156,12 @@ def _of_host(name: str) -> bool:
 def _fixes(roots: Roots, core: Roots, shelf: Shelf) -> Iterator[Fix]:
     for name in core:
         if roots[name]:
-            relaxed = solve({**roots, name: ""}, shelf)
+            relaxed = any_solution({**roots, name: ""}, shelf)
             if relaxed is not None:
                 version = relaxed[name].version
                 yield Fix(name, f"=={version}", version)
                 continue
-        if solve({other: wanted for other, wanted in roots.items() if other != name}, shelf) is not None:
+        if _solvable([other for other in roots if other != name], roots, shelf):
             yield Fix(name, None)
 
 

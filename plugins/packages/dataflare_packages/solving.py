@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from resolvelib import AbstractProvider, BaseReporter
@@ -16,6 +17,10 @@ ROUNDS = 20_000
 """Steps after which a search is given up."""
 AGAIN = 500
 """Steps of the search that looks again."""
+GLANCE = 100
+"""Steps that show that there is no solution, where that is easy to see."""
+QUICK = 3_000
+"""Steps of the search for any solution."""
 Roots = Mapping[str, str]
 """What is wanted: package → range."""
 
@@ -42,17 +47,37 @@ def solve(roots: Roots, shelf: Shelf) -> dict[str, Release] | None:
     # `Resolver.resolve` goes the ways back to the roots by recursion, which cycles of packages that were left send
     # round for ever; so its last step is done here.
     search: Any = Resolution(_Provider(shelf), counting)
-    demands = [Demand(name, wanted, shelf.within(name, wanted)) for name, wanted in roots.items()]
+    demands = _demands(roots, shelf)
+    with suppress(TooDeep):
+        if _searched(demands, shelf, GLANCE) is None:
+            return None  # most of what has no solution shows it at once, and would be gone back on for long
     try:
         pinned = search.resolve(demands, max_rounds=ROUNDS).mapping
     except ResolutionImpossible:
         # It goes back too far now and then, past a solution (resolvelib#134): a short search of our own looks again.
-        return _searched(demands, shelf, AGAIN)
+        with suppress(TooDeep):
+            return _searched(demands, shelf, AGAIN)
+        return None
     except ResolutionTooDeep:
         raise TooDeep([name for name, _ in counting.rejected.most_common(5)]) from None
     found = _needed(roots, pinned)
     # Where packages demand each other, a pin that was taken back may leave its demands out of the answer.
-    return found if _holds(found, demands, shelf) else _searched(demands, shelf)
+    return found if _holds(found, demands, shelf) else _searched(demands, shelf, ROUNDS)
+
+
+def any_solution(roots: Roots, shelf: Shelf) -> dict[str, Release] | None:
+    """As ``solve``, where it does not matter which: many times faster where there is little to go back on.
+
+    It keeps the releases that are left of every package at each step, so that most dead ends show at once.
+    """
+    try:
+        return _searched(_demands(roots, shelf), shelf, QUICK)
+    except TooDeep:
+        return solve(roots, shelf)
+
+
+def _demands(roots: Roots, shelf: Shelf) -> list[Demand]:
+    return [Demand(name, wanted, shelf.within(name, wanted)) for name, wanted in roots.items()]
 
 
 def _needed(roots: Roots, pinned: Mapping[str, Choice]) -> dict[str, Release]:
@@ -76,18 +101,20 @@ def _holds(found: Mapping[str, Release], demands: Sequence[Demand], shelf: Shelf
     )
 
 
-def _searched(demands: Sequence[Demand], shelf: Shelf, rounds: int | None = None) -> dict[str, Release] | None:
+def _searched(demands: Sequence[Demand], shelf: Shelf, rounds: int) -> dict[str, Release] | None:
     """The same by plain search, depth first: sound whatever demands what, and slow where much is to be gone back on.
 
-    None where there is no solution, and where none was found in so many ``rounds``. Raises TooDeep without them.
+    None where there is no solution. Raises TooDeep after so many ``rounds``.
     """
+    if not demands:
+        return {}
     left: dict[str, int] = {}
     for demand in demands:
         left[demand.name] = left.get(demand.name, -1) & demand.bits
     if not all(left.values()):
         return None
     steps = [_choices(left, {}, shelf)]
-    for _ in range(rounds or ROUNDS):
+    for _ in range(rounds):
         step = next(steps[-1], None)
         if step is None:
             steps.pop()
@@ -98,8 +125,6 @@ def _searched(demands: Sequence[Demand], shelf: Shelf, rounds: int | None = None
         if len(pinned) == len(bits):
             return {name: pinned[name].release for name in sorted(pinned)}
         steps.append(_choices(bits, pinned, shelf))
-    if rounds is not None:
-        return None
     raise TooDeep([demand.name for demand in demands][:5])
 
 
