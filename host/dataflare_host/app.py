@@ -21,7 +21,7 @@ from dataflare_host.load import Contributions
 from dataflare_host.manifest import VERSION, Manifest
 from dataflare_host.registry import Table, table_of
 from dataflare_host.secrets import resolve, with_secrets
-from dataflare_host.sets import PluginSet, read_set, stamp_of, usable
+from dataflare_host.sets import PluginSet, read_set, stamp_of, unpacked, usable
 from dataflare_host.unverified import bounded, guests_of, named_with_needs, outside, problem_of
 
 if TYPE_CHECKING:
@@ -153,6 +153,20 @@ class Host:
         inline = {id for each in sets for id in each.inline}
         usual = [(id, each) for id, each in self._strangers.items() if id not in self._set.plugins]
         return [each if id in inline else outside(each) if id in named else bounded(each) for id, each in usual]
+
+    def former(self, plugin: str, version: str) -> int | None:
+        """A generation with another version of a plugin, where that is unpacked yet; the newest stays as it is."""
+        with self._lock:
+            newest, member = self.table(), self._set.plugins.get(plugin)
+            known = (table for table in self._tables if plugin in table.plugins)
+            if found := next((table for table in known if table.plugins[plugin].version == version), None):
+                return found.generation
+            package = None if member is None else unpacked(member.folder, version)
+            if member is None or package is None or member.isolation == "inline":
+                return None
+            former = newest.swap([replace(member, folder=package).manifest()])
+            self._tables += [former, replace(newest, generation=former.generation + 1)]
+            return former.generation
 
     def retire(self, generation: int) -> None:
         """Nobody uses the components of a generation any more: end the guests that no newer one has."""

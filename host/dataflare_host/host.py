@@ -71,6 +71,9 @@ class HostApi(Protocol):
     def step(self, plan: Plan, step: str, generation: int | None = None) -> Component:
         """A configured instance for a step of a plan, its secrets put in place (generation None: the newest)."""
 
+    def former(self, plugin: str, version: str) -> int | None:
+        """A generation with another version of a plugin, where that is unpacked yet; None where it is not."""
+
     def retire(self, generation: int) -> None:
         """Nobody uses the components of a generation any more."""
 

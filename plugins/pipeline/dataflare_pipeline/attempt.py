@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from dataflare_pipeline.former import forget_former
 from dataflare_pipeline.inner_lane import InnerLane
 from dataflare_pipeline.lane import Lane, Report
 from dataflare_pipeline.opening import Opening
+from dataflare_pipeline.prepared_before import commit_former
 from dataflare_pipeline.proof import prove
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.sink_lane import SinkLane
@@ -75,8 +77,9 @@ class Attempt:
 
     def run(self) -> str:
         """``finished``, ``stopped``, or ``again``: for edited positions, letters to replay, a swap, a rest."""
+        done = commit_former(self.builder, self._mailbox, self._decisions)
         self.builder.inner()
-        self._open()
+        self._open(done)
         return self._epochs()
 
     def wake(self) -> None:
@@ -127,8 +130,11 @@ class Attempt:
 
     # --- opening -----------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        """Open everything, carry out what was decided before, commit what new steps made before the first read."""
+    def _open(self, done: frozenset[str]) -> None:
+        """Open everything, carry out what was decided before, commit what new steps made before the first read.
+
+        ``done``: sinks that have committed it.
+        """
         region, first = self._region, not self.checkpoint.committed_at
         if region.replaying is not None:
             region.replaying = region.replaying.fixed(self._store, self._plan, region.region.steps)
@@ -148,7 +154,7 @@ class Attempt:
             self._store.commit(self.checkpoint, Changes(), self._token)
             region.anew = False
         else:
-            self._recover()
+            self._recover(done)
             if opening.made:
                 self.checkpoint = without_rows(
                     self.checkpoint, self._plan, made=made, made_with=made_with(self._plan, made)
@@ -160,13 +166,14 @@ class Attempt:
         for name, book in self.builder.books.items():
             book.committed(self.checkpoint.splits.get(name, ()))
 
-    def _recover(self) -> None:
+    def _recover(self, done: frozenset[str]) -> None:
         """What was decided before the last end is carried out first: commit, acknowledge, settle."""
         self._tell_epoch()
         if self.checkpoint.settled:
             return
         crash.point("recovery")
-        self._decisions.commit(self._first_sinks(), self.checkpoint)
+        left = {step: tokens for step, tokens in self.checkpoint.tokens.items() if step not in done}
+        self._decisions.commit(self._first_sinks(), replace(self.checkpoint, tokens=left))
         self._decisions.acknowledge(self._sources(), self.checkpoint, None, {})
         self._decisions.settle(wait=True)
 

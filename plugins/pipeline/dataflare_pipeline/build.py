@@ -130,25 +130,20 @@ class Builder:
     def _inner_lane(self, chain: ChainPlan, number: int) -> InnerLane:
         step = self.plan.steps[chain.head]
         if step.kind == "sink":
-            context = self._context(step.name, number)
-            component = self._component(step)
-            if step.name in self.plan.guarantee.deliver_on_commit:
-                assert isinstance(component, Sink)
-                component = behind_spool(component)
-            driver = driver_for(component, context)
-            assert isinstance(driver, SinkDriver)
             self.operators[step.name] = operator_of(step, step.name, "one", delays=False)
-            return SinkLane(
-                step.name,
-                number,
-                self.mail,
-                driver,
-                context,
-                self._guard(step),
-                self.refusal(step),
-                self.session.budget,
-            )
+            return self.sink_lane(step, number, self._component(step))
         return ProcessorLane(step.name, number, self.chain(chain, number), self.mail, self.operator(step, number))
+
+    def sink_lane(self, step: StepPlan, number: int, component: Component) -> SinkLane:
+        """A lane of a sink, with this instance."""
+        context = self._context(step.name, number)
+        if step.name in self.plan.guarantee.deliver_on_commit:
+            assert isinstance(component, Sink)
+            component = behind_spool(component)
+        driver = driver_for(component, context)
+        assert isinstance(driver, SinkDriver)
+        guard, refusal = self._guard(step), self.refusal(step)
+        return SinkLane(step.name, number, self.mail, driver, context, guard, refusal, self.session.budget)
 
     def beside(self, session: Session) -> Builder:
         """One for the same lanes by another session: what it makes can take the place of what this one made."""

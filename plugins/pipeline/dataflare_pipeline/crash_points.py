@@ -24,6 +24,7 @@ POINTS = (
     "drain",
     "abort",
     "recovery",
+    "committed-former",
     "replay",
     "prepared-beside",
     "rest",

@@ -20,6 +20,7 @@ from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.handing import Handing
 from dataflare_pipeline.inner_lane import ProcessorLane
 from dataflare_pipeline.keyed import KeyedState
+from dataflare_pipeline.patiently import patiently
 from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.uncollected import hold, let_go
 
@@ -161,7 +162,7 @@ class Exchange:
         now = time.monotonic()
         for turn in self._all():
             since = turn.new.since
-            if since is not None and now - since > max(patience, USUAL * turn.old.longest):
+            if since is not None and now - since > allowed(patience, turn.old):
                 return turn.new.step
         return None
 
@@ -178,12 +179,12 @@ class Exchange:
                 planned = new.plan(inputs)
                 known = {(new.step, output): schema for output, schema in planned.items() if not schema.open}
                 self.builder.schemas |= known
-            with blamed(new.step):
+            with blamed(new.step), patiently(new.driver.component, new.step, self.session.probation):
                 new.driver.open(Resume(checkpoint.epoch, incarnation=checkpoint.incarnation))
             held, now = version_of(self.attempt.builder.plan, old.step), version_of(self.session.plan, old.step)
             if old.state is not None and held < now:
                 hold(self)
-                turn.handing = Handing(old.state, new.driver, held, now)
+                turn.handing = Handing(old.state, new.driver, held, now, self.session.patience)
                 turn.handing.prepare()
         except BaseException:
             if turn.handing is not None:
@@ -203,6 +204,11 @@ class Exchange:
             turn.handing.finish(new.state)
         if new.timers is not None and old.timers is not None:
             new.timers.take(old.timers)
+
+
+def allowed(patience: float, old: ProcessorOp) -> float:
+    """Seconds that a call of the new version may take."""
+    return max(patience, USUAL * old.longest)
 
 
 def _narrower(plan: object, edge: str, schema: object) -> bool:

@@ -11,6 +11,7 @@ from dataflare.checkpoint import StateChange
 from dataflare.drive import ProcessorDriver
 from dataflare_pipeline import migrate
 from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, Value, group_of, json_of
+from dataflare_pipeline.patiently import patiently
 from dataflare_pipeline.uncollected import show_young
 
 SLICE = 500
@@ -22,13 +23,14 @@ class Handing:
 
     Made while the older one goes on: first all keys, then those that changed meanwhile. What changes from then on the
     lane takes over itself behind each of its calls, so that nothing is left for the barrier, however fast keys change.
-    ``driver`` migrates; it is an instance of the newer version.
+    ``driver`` migrates; it is an instance of the newer version. ``patience``: seconds that it may take for a slice.
     """
 
-    def __init__(self, old: KeyedState, driver: ProcessorDriver, held: int, now: int) -> None:
+    def __init__(self, old: KeyedState, driver: ProcessorDriver, held: int, now: int, patience: float) -> None:
         self._old = old
         self._driver = driver
         self._versions = held, now
+        self._patience = patience
         self._values: dict[str, dict[bytes, Value]] = {}
         self._made: dict[str, dict[bytes, StateChange]] = {}
         self._lock = threading.Lock()
@@ -86,7 +88,8 @@ class Handing:
         for first in range(0, len(wanted), SLICE):
             found = {key: self._old.value(name, key) for key in wanted[first : first + SLICE]}
             rows = ((key, json_of(held[0]), held[1]) for key, held in found.items() if held is not None)
-            moved = {row[0]: row for row in migrate.values(self._driver, step, state, rows, *self._versions)}
+            with patiently(self._driver.component, step, self._patience):
+                moved = {row[0]: row for row in migrate.values(self._driver, step, state, rows, *self._versions)}
             with self._lock:
                 values, made = self._values.setdefault(name, {}), self._made.setdefault(name, {})
                 for key, held in found.items():

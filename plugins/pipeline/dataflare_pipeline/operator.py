@@ -79,7 +79,7 @@ class ProcessorOp:
         self.working = False
         """It has rows that it is not done with."""
         self.longest = 0.0
-        """Seconds of its longest call."""
+        """Seconds of its longest call but the first, which may have more to do."""
         self.since: float | None = None
         """When the call that runs now began (monotonic seconds)."""
         self._budget = budget
@@ -149,7 +149,9 @@ class ProcessorOp:
             self.calls += 1
             return processed
         finally:
-            self.longest, self.since = max(self.longest, time.monotonic() - began), None
+            if self.calls > 1:
+                self.longest = max(self.longest, time.monotonic() - began)
+            self.since = None
 
     def _flush(self, call: Callable[[], Processed], work: Work, keys: Batch | None = None) -> Outputs:
         self.context.clock = FixedClock()

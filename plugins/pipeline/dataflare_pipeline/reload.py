@@ -22,8 +22,9 @@ from dataflare.split import Resume
 from dataflare_host.plan import Plan, StepPlan
 from dataflare_pipeline import migrate
 from dataflare_pipeline.epoch import check_fits
-from dataflare_pipeline.exchange import Exchange, Turn
+from dataflare_pipeline.exchange import Exchange, Turn, allowed
 from dataflare_pipeline.handing import Borrowed
+from dataflare_pipeline.patiently import patiently
 from dataflare_pipeline.timers import KeyedTimers
 
 if TYPE_CHECKING:
@@ -110,7 +111,8 @@ def check_same(old: Plan, new: Plan, plugin: str) -> None:
 
 
 def _shape(step: StepPlan) -> tuple[Any, ...]:
-    return step.kind, step.uses, step.config, step.keyed, step.lanes, step.on_error, step.every, step.place
+    # Its configuration is the flow's own: what a version adds to it by itself is the version's business.
+    return step.kind, step.uses, step.keyed, step.lanes, step.on_error, step.every, step.place
 
 
 def _edges(plan: Plan) -> list[tuple[str, str]]:
@@ -176,13 +178,15 @@ def _shadow(new: Session, turn: Turn, held: Checkpoint) -> None:
     try:
         if turn.old.aligned.schemas:
             driver.plan(dict(turn.old.aligned.schemas))
-        driver.open(Resume(held.epoch, incarnation=held.incarnation))
-        for data in snapshots(held, step.name)[:1]:
-            driver.restore(data, held.state_versions.get(step.name, 1))
+        with patiently(driver.component, step.name, new.probation):
+            driver.open(Resume(held.epoch, incarnation=held.incarnation))
+            for data in snapshots(held, step.name)[:1]:
+                driver.restore(data, held.state_versions.get(step.name, 1))
         if step.abilities.get("effects") != _WRITES:
             for batch, input in list(turn.old.recent):
                 ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
-                driver.process(batch.as_input(), input)
+                with patiently(driver.component, step.name, allowed(new.patience, turn.old)):
+                    driver.process(batch.as_input(), input)
     finally:
         with suppress(Exception):
             driver.close()
