@@ -193,7 +193,9 @@ class Running:
 
     def reload(self, version: str | None = None) -> dict[str, Any]:
         args = {"plugin": "tagger", "version": version}
-        return self.other.command(str(self.file), "swap", args)
+        with self.other.runner(self.file) as line:
+            line.patience(120)
+            return line.ask("swap", args)
 
     def until(self, epochs: int) -> None:
         """Wait for so many further epochs."""

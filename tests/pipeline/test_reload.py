@@ -151,7 +151,7 @@ def test_state_that_is_migrated_is_taken_back_too(project: Project, running: Run
     assert set(judge(running.end())) == {"1.0.0", "2.1.0"}
 
 
-WORKER_FLOW = FLOW.replace("probation: 10s", "probation: 4s, patience: 1s")
+WORKER_FLOW = FLOW.replace("probation: 10s", "patience: 1s")
 
 
 @pytest.mark.parametrize("how", ["time.sleep(3600)", "os.kill(os.getpid(), 9)"])
