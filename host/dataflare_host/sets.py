@@ -94,54 +94,58 @@ class PluginSet:
 
 def read_set(folder: Path) -> PluginSet:
     """The set of a folder; an empty one where it has none. Raises ConfigError (``set.…``) with every mistake."""
-    import tomllib
-
-    file = folder / SET
+    file, installed = folder / SET, _installed(folder)
     try:
-        given = tomllib.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return PluginSet()
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
+        given = _toml(file)
+    except ConfigError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, NotADirectoryError)):
+            return PluginSet()
+        raise
     problems: list[Problem] = []
-    members = {}
-    installed = _installed(folder)
+    members: dict[str, Member] = {}
     named = _table(given, "plugins", problems)
-    for id, told in {**installed.get("plugins", {}), **named}.items():
-        pointer = f"/plugins/{id}"
-        if isinstance(told, Mapping) and "folder" not in told and {*told} & {*_WISHES}:
-            if id in installed.get("host", {}):
-                continue
-            if id not in installed.get("plugins", {}):
-                message = f"`{id}` is wanted by the set, and not installed"
-                problems.append(Problem("set.not_synced", message, pointer=pointer, fix="`dataflare plugin sync`"))
-                continue
-        if isinstance(told, Mapping) and id in installed.get("plugins", {}) and "folder" not in told:
-            held = installed["plugins"][id]
-            told = {**held, **told, "grants": {**held.get("grants", {}), **told.get("grants", {})}}
-        if isinstance(told, Mapping):
-            told = {key: value for key, value in told.items() if key not in _WISHES}
-        unknown = [key for key in told if key not in _KEYS] if isinstance(told, Mapping) else []
-        if not isinstance(told, Mapping) or not isinstance(told.get("folder"), str):
-            problems.append(Problem("set.folder", f"`{id}` names no folder", pointer=pointer, fix=_AGAIN))
-        elif unknown:
-            known = ", ".join(_KEYS)
-            problems.append(Problem("set.unknown_key", f"`{unknown[0]}` is not known", pointer=pointer, fix=known))
-        elif told.get("isolation", "") not in ("", *ISOLATIONS):
-            message = f"the isolation cannot be `{told['isolation']}`"
-            problems.append(Problem("set.isolation", message, pointer=pointer, fix="worker or inline"))
-        elif wrong := _wrong_grants(told.get("grants", {})):
-            problems.append(Problem("set.grants", wrong[1], pointer=f"{pointer}/grants{wrong[0]}"))
-        else:
-            members[id] = Member(**{**told, "id": id, "folder": folder / told["folder"]})
+    held, of_host = installed.get("plugins", {}), installed.get("host", {})
+    for id, told in {**held, **named}.items():
+        try:
+            if not (id in of_host and _is_wish(told)):
+                members[id] = _member(id, told, held.get(id), folder)
+        except ConfigError as error:
+            problems += error.problems
     loaders = {name: dict(told) for name, told in _table(given, "loaders", problems).items()}
     broker = _table(given, "broker", problems)
     if problems:
         raise ConfigError(*(problem.at(file=str(file)) for problem in problems))
-    inline = frozenset(
-        id for id, told in named.items() if isinstance(told, Mapping) and told.get("isolation") == "inline"
-    )
-    return PluginSet(members, loaders, broker, frozenset({*named, *members, *installed.get("host", {})}), inline)
+    inline = (id for id, told in named.items() if isinstance(told, Mapping) and told.get("isolation") == "inline")
+    return PluginSet(members, loaders, broker, frozenset({*named, *members, *of_host}), frozenset(inline))
+
+
+def _is_wish(told: Any) -> bool:
+    """Does an entry say which versions are wanted, and not where the plugin is?"""
+    return isinstance(told, Mapping) and "folder" not in told and not told.keys().isdisjoint(_WISHES)
+
+
+def _member(id: str, told: Any, held: Mapping[str, Any] | None, folder: Path) -> Member:
+    """What the set says of a plugin, over what was installed of it by the lock. Raises ConfigError."""
+    if _is_wish(told) and held is None:
+        message = f"`{id}` is wanted by the set, and not installed"
+        raise _wrong("set.not_synced", id, message, "`dataflare plugin sync`")
+    words = {key: value for key, value in told.items() if key not in _WISHES} if isinstance(told, Mapping) else {}
+    if wrong := _wrong_grants(words.get("grants", {})):
+        raise _wrong("set.grants", id, wrong[1], at=f"/grants{wrong[0]}")
+    if held is not None and "folder" not in words:
+        words = {**held, **words, "grants": {**held.get("grants", {}), **words.get("grants", {})}}
+    words.pop("version", None)  # of what is installed
+    if not isinstance(words.get("folder"), str):
+        raise _wrong("set.folder", id, f"`{id}` names no folder", _AGAIN)
+    if unknown := [key for key in words if key not in _KEYS]:
+        raise _wrong("set.unknown_key", id, f"`{unknown[0]}` is not known", ", ".join(_KEYS))
+    if words.get("isolation", "") not in ("", *ISOLATIONS):
+        raise _wrong("set.isolation", id, f"the isolation cannot be `{words['isolation']}`", "worker or inline")
+    return Member(**{**words, "id": id, "folder": folder / words["folder"]})
+
+
+def _wrong(code: str, id: str, message: str, fix: str | None = None, at: str = "") -> ConfigError:
+    return ConfigError.of(code, message, pointer=f"/plugins/{id}{at}", fix=fix)
 
 
 def named_in(file: Path) -> set[str]:
@@ -149,16 +153,11 @@ def named_in(file: Path) -> set[str]:
 
     Raises ConfigError: ``set.syntax``, ``set.missing`` for what is not installed, ``set.version`` for other versions.
     """
-    import tomllib
-
     from dataflare_host.discover import discover
     from dataflare_host.read_manifest import admits
 
     problems: list[Problem] = []
-    try:
-        named = _table(tomllib.loads(file.read_text("utf-8")), "plugins", problems)
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
+    named = _table(_toml(file), "plugins", problems)
     have = discover().plugins
     for id, told in named.items():
         wanted = told.get("version", "") if isinstance(told, Mapping) else told
@@ -192,6 +191,15 @@ def unpacked(package: Path, version: str) -> Path | None:
             if told == version and file.parent.parent.name[0] != ".":
                 return file.parent
     return None
+
+
+def _toml(file: Path) -> Mapping[str, Any]:
+    import tomllib
+
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError.of("set.syntax", f"the plugin set cannot be read: {error}", file=str(file)) from error
 
 
 def _installed(folder: Path) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from dataflare import ConfigError
 from dataflare_flow import Flow
 from dataflare_host import Host
-from dataflare_host.sets import read_set
+from dataflare_host.sets import Member, read_set
 
 MANIFEST = """
 schema = 1
@@ -128,6 +129,9 @@ def test_a_member_that_cannot_be_used_says_why_and_the_others_work(tmp_path: Pat
         ("[plugins.x\n", "set.syntax"),
         ('[plugins.x]\nfolder = "a"\nfoldr = "b"\n', "set.unknown_key"),
         ('[plugins.x]\nfolder = "a"\nisolation = "none"\n', "set.isolation"),
+        ("[plugins]\nx = 3\n", "set.folder"),
+        ('[plugins.x]\nfolder = "a"\ngrants = ["http"]\n', "set.grants"),
+        ('[plugins.x]\nversion = ">=1"\n', "set.not_synced"),
     ],
 )
 def test_mistakes_in_a_set_are_told(tmp_path: Path, text: str, code: str) -> None:
@@ -136,3 +140,19 @@ def test_mistakes_in_a_set_are_told(tmp_path: Path, text: str, code: str) -> Non
         read_set(tmp_path)
     assert caught.value.code == code
     assert str(tmp_path / "plugins.toml") in str(caught.value)
+
+
+def test_what_the_lock_installed_is_used_as_the_set_says(tmp_path: Path) -> None:
+    held = {"version": "1.0", "folder": "a", "isolation": "worker", "grants": {"env": [{"name": "A"}]}}
+    told = {"plugins": {"x": held, "left": held}, "host": {"std": "1.0"}}
+    (tmp_path / ".dataflare").mkdir()
+    (tmp_path / ".dataflare" / "installed.json").write_text(json.dumps(told))
+    own = 'version = ">=1"\nisolation = "inline"\ngrants = { http = [{ host = "b.example" }] }'
+    (tmp_path / "plugins.toml").write_text(f'[plugins.x]\n{own}\n[plugins.std]\nversion = ">=1"\n')
+    found = read_set(tmp_path)
+    grants = {"env": [{"name": "A"}], "http": [{"host": "b.example"}]}
+    assert found.plugins == {
+        "x": Member("x", tmp_path / "a", isolation="inline", grants=grants),
+        "left": Member("left", tmp_path / "a", isolation="worker", grants={"env": [{"name": "A"}]}),
+    }
+    assert (found.named, found.inline) == ({"x", "left", "std"}, {"x"})
