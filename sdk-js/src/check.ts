@@ -1,11 +1,11 @@
 /** Values by their JSON Schema: defaults filled in, words such as durations read, and what is wrong told in words. */
 
 import { ConfigError, type Problem } from "./errors.js";
-import { needed, type TObject } from "./t.js";
+import { needed, type Bounds, type TObject } from "./t.js";
 import { bytesIn, secondsIn } from "./units.js";
 
 /** A schema as this reads it: JSON Schema's words that TypeBox writes. */
-interface Schema {
+interface Schema extends Bounds {
   type?: string | string[];
   format?: string;
   default?: unknown;
@@ -18,16 +18,6 @@ interface Schema {
   required?: string[];
   patternProperties?: Record<string, Schema>;
   additionalProperties?: boolean | Schema;
-  minimum?: number;
-  maximum?: number;
-  exclusiveMinimum?: number;
-  exclusiveMaximum?: number;
-  multipleOf?: number;
-  minLength?: number;
-  maxLength?: number;
-  minItems?: number;
-  maxItems?: number;
-  pattern?: string;
   writeOnly?: boolean;
 }
 

@@ -34,12 +34,8 @@ import type {
 
 export type { Static, TObject, TProperties, TSchema } from "@sinclair/typebox";
 
-/** What every field may say: words of JSON Schema and those of the host. */
-export interface FieldOptions extends SchemaOptions {
-  /** Not shown at first. */
-  "x-advanced"?: boolean;
-  /** Of a column: its Arrow type, `decimal128(10, 2)`. */
-  arrow?: string;
+/** Between what a value must be. */
+export interface Bounds {
   minimum?: number;
   maximum?: number;
   exclusiveMinimum?: number;
@@ -50,6 +46,14 @@ export interface FieldOptions extends SchemaOptions {
   pattern?: string;
   minItems?: number;
   maxItems?: number;
+}
+
+/** What every field may say: words of JSON Schema and those of the host. */
+export interface FieldOptions extends SchemaOptions, Bounds {
+  /** Not shown at first. */
+  "x-advanced"?: boolean;
+  /** Of a column: its Arrow type, `decimal128(10, 2)`. */
+  arrow?: string;
   additionalProperties?: boolean;
 }
 
