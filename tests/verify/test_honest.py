@@ -57,6 +57,7 @@ def test_the_report_can_be_read(capsys: pytest.CaptureFixture[str]) -> None:
         ("source:numbers", "source:numbers/every-position"),
         ("source:received", "source:received/what-is-not-granted"),
         ("processor:totals", "processor:totals/"),
+        ("processor:ledger", "processor:ledger/state-of"),
         ("processor:priced", "processor:priced/what-is-not-granted"),
         ("sink:shelf", "sink:shelf/a-commit-counts-once"),
         ("sink:shelf", "sink:shelf/a-flow-with-it-may-be-killed"),

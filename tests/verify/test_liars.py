@@ -35,6 +35,7 @@ LIES = {
     "processor:hoarder": {"its-memory-stays-flat"},
     "processor:own-memory": {"a-call-that-fails-leaves-no-state", "a-snapshot-continues-exactly"},
     "processor:shared-total": {"keys-may-be-shared-out"},
+    "processor:forgetting": {"state-of-an-older-version-is-taken-over"},
     "sink:early": {"nothing-shows-before-the-commit"},
     "sink:doubling": {"a-commit-counts-once"},
     "sink:volatile": {"what-is-prepared-survives-its-instance", "a-flow-with-it-may-be-killed-anywhere"},

@@ -30,6 +30,7 @@ _WORDS: dict[str, Any] = {
     "files": dict,
     "rows": (list, str),
     "types": dict,
+    "older": list,
     "input": dict,
     "output": object,
     "http": list,
@@ -52,6 +53,15 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Older:
+    """Values of one state as an older version of its component kept them."""
+
+    version: int
+    state: str
+    values: list[Json]
+
+
+@dataclass(frozen=True)
 class Example:
     """One configuration of one component, and what it works on."""
 
@@ -63,6 +73,7 @@ class Example:
     rows: Sequence[Mapping[str, Json]] = ()
     types: Mapping[str, str] = field(default_factory=dict)
     """Column → Arrow type, where the rows alone do not tell."""
+    older: tuple[Older, ...] = ()
     input: Mapping[str, Json] | None = None
     output: Json = None
     """What a tool must answer; None: anything."""
@@ -142,7 +153,8 @@ def _one(file: Path, pointer: str, kind: str, name: str, told: Json) -> Example:
     try:
         rows = _rows(file.parent, words.pop("rows", []))
         http = tuple(Answered(**answer) for answer in words.pop("http", ()))
-        made = Example(kind, normalise(name), rows=rows, http=http, **words)
+        older = tuple(Older(**each) for each in words.pop("older", ()))
+        made = Example(kind, normalise(name), rows=rows, http=http, older=older, **words)
         if rows:
             made.batch  # noqa: B018
     except (TypeError, ValueError, KeyError, OSError, ConfigError) as error:

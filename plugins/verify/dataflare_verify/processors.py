@@ -14,6 +14,9 @@ from dataflare_verify import tables
 from dataflare_verify.cases import Case, LeftOut, clean
 from dataflare_verify.memory import Memory
 
+MANY = 2_000
+"""Values of an older version that are taken over at once."""
+
 
 class Processors(ProcessorSuite, Case):
     """What every processor keeps."""
@@ -114,6 +117,20 @@ class Processors(ProcessorSuite, Case):
                 if column not in reads:
                     other = whole.with_column(column, whole[column].take(list(reversed(range(len(whole))))))
                     self._require_unread(column, made, self._run(config, [Batch(other.arrow)]))
+
+    def test_state_of_an_older_version_is_taken_over(self) -> None:
+        """A value of an older version becomes the same by itself and among thousands."""
+        with self.configured() as config, self.bench(config) as bench:
+            driver = bench.driver
+            if not driver.has("migrate_state"):
+                raise LeftOut("it takes over no state of an older version")
+            if not self.example.older:
+                raise LeftOut("its example has no values of an older version (`older`)")
+            for older in self.example.older:
+                alone = [driver.migrate_states(older.version, older.state, [value])[0] for value in older.values]
+                times = MANY // max(1, len(alone)) + 1
+                found = driver.migrate_states(older.version, older.state, older.values * times)
+                require_same(found, alone * times, f"version {older.version} of `{older.state}` among many gives")
 
     def test_a_stop_leaves_it_quick(self) -> None:
         """Once the flow stops, a batch ends soon, in whatever way, and so does closing."""

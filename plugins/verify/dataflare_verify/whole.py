@@ -8,8 +8,12 @@ from configparser import ConfigParser
 from email.parser import Parser
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from packaging.version import Version
+
 from dataflare.declare import normalise
+from dataflare.guest import MINORS
 from dataflare.testing.suite import require
+from dataflare_host.read_manifest import admits
 from dataflare_verify.cases import LeftOut
 
 if TYPE_CHECKING:
@@ -77,6 +81,13 @@ class Whole:
         first, again = (self.subject.ask(op="describe").header for _ in range(2))
         require(first.get("protocol") == 1, f"it speaks protocol {first.get('protocol')}")
         require(_plain(first) == _plain(again), "`describe` gives something else the second time")
+
+    def test_it_speaks_what_it_says_it_needs(self) -> None:
+        """A host of every version of the contract that its manifest's `requires` admits, up to this one's."""
+        spoken = self.subject.ask(op="describe").header.get("api", MINORS[:1])
+        oldest = min(map(Version, spoken))
+        deaf = [minor for minor in MINORS if admits(self.subject.manifest.api, minor) and Version(minor) < oldest]
+        require(not deaf, f"its manifest admits hosts of {', '.join(deaf)}, and it speaks {', '.join(spoken)}")
 
     def test_nonsense_is_answered(self) -> None:
         """Requests that make no sense are answered with an error, and the guest goes on."""

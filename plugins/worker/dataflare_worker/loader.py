@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dataflare.errors import ConfigError, DataflareError
 from dataflare.grants import allows
+from dataflare.guest import MINORS
 from dataflare.guest.frames import Frame
 from dataflare.hosting import Guests, Limits, component_classes
 from dataflare_host.kinds import Loader
@@ -90,7 +91,8 @@ def described(manifest: Manifest, guests: Guests) -> dict[str, Any]:
         try:
             told = json.loads(file.read_bytes())
             if isinstance(told, dict):
-                return told
+                # Whatever SDK it was built with: its environment has the one that the host lends.
+                return {**told, "api": list(MINORS)}
             raise ValueError("it is not a JSON object")
         except ValueError as error:
             message = f"`{DESCRIBED}` of the plugin `{manifest.id}` cannot be read"

@@ -125,6 +125,30 @@ class Totals(Processor, by="key", cardinality="one"):
         return batch.with_column("total", running, pa.int64())
 
 
+class Ledger(Processor, by="key", version=3):
+    """The sum of `n` for each key, which older versions kept as a number and as a list."""
+
+    key: Columns
+    sums: State[dict] = state()
+
+    def plan(self, schema):
+        return schema.with_column("sum", int)
+
+    def process(self, batch: Batch) -> Batch:
+        sums = {}
+        for key, held in zip(batch[self.key[0]].to_pylist(), self.sums.get(batch), strict=True):
+            sums[key] = held or {"sum": 0}
+        running = []
+        for key, number in zip(batch[self.key[0]].to_pylist(), batch["n"].to_pylist(), strict=True):
+            sums[key] = {"sum": sums[key]["sum"] + (number or 0)}
+            running.append(sums[key]["sum"])
+        self.sums.put(batch, [sums[key] for key in batch[self.key[0]].to_pylist()])
+        return batch.with_column("sum", running, pa.int64())
+
+    def migrate_state(self, version: int, name: str, value):
+        return {"sum": value if version == 1 else value[0]}
+
+
 class Counter(Processor):
     """Numbers the rows; what it has counted is its snapshot."""
 

@@ -2,6 +2,7 @@
 
 from dataflare_liars.processors import (
     Amnesiac,
+    Forgetting,
     OwnMemory,
     SharedTotal,
     cutter,
@@ -37,6 +38,7 @@ __all__ = [
     "Amnesiac",
     "Doubling",
     "Early",
+    "Forgetting",
     "Greedy",
     "Hasty",
     "Idempotent",

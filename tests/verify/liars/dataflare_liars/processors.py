@@ -130,3 +130,20 @@ class SharedTotal(Processor, by="key"):
         everything = sum(value or 0 for value in batch["n"].to_pylist())
         self.total.put(batch, [value + everything for value in known])
         return batch.with_column("total", [everything] * len(batch), pa.int64())
+
+
+class Forgetting(Processor, by="key", version=2):
+    """Takes values of an older version over by what it took over before."""
+
+    key: Columns
+    total: State[int] = state()
+
+    def open(self):
+        self.taken = 0
+
+    def process(self, batch: Batch) -> Batch:
+        return batch
+
+    def migrate_state(self, version: int, name: str, value):
+        self.taken += 1
+        return value + (self.taken > 100)
