@@ -25,8 +25,7 @@ from wheel_files import pack, sealed
 from dataflare import DataflareError
 from dataflare_author.wheel_check import read_wheel
 from dataflare_host.app import Host
-from dataflare_host.cli import main
-from dataflare_index import authors, publishing
+from dataflare_index import authors
 from dataflare_index.publishers import Submission
 from dataflare_index.serving import server_of
 from dataflare_index.submitting import SENT, submission
@@ -34,37 +33,19 @@ from dataflare_packages.installing import install
 from dataflare_packages.lockfile import Lock, Locked, LockedFile
 
 from .archives import HOSTILE
+from .conftest import Run
 
 TOKEN = "a-token-for-tests-0123456789"
 Told = tuple[int, str, str | None]
 """Exit code, code of the problem, attack."""
 
 
-@pytest.fixture(autouse=True)
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-
-
 @pytest.fixture
-def index(tmp_path: Path) -> Path:
-    publishing.init(tmp_path / "index", "main")
-    return tmp_path / "index"
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    place = tmp_path / "project"
-    place.mkdir()
-    return place
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Told]:
+def refused(run: Run) -> Callable[..., Told]:
     def call(*words: object) -> Told:
-        capsys.readouterr()
-        code = main([*map(str, words), "--json"])
-        told = json.loads(capsys.readouterr().out.splitlines()[-1])["errors"][0]
-        return code, told["code"], told.get("details", {}).get("attack")
+        code, told = run(*words)
+        problem = told["errors"][0]
+        return code, problem["code"], problem.get("details", {}).get("attack")
 
     return call
 
@@ -118,15 +99,15 @@ def nothing_came_of_it(*folders: Path) -> bool:
 
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_it_is_refused_by_all_who_take_wheels(
-    kind: str, run: Callable[..., Told], index: Path, project: Path, tmp_path: Path
+    kind: str, refused: Callable[..., Told], index: Path, project: Path, tmp_path: Path
 ) -> None:
     path, attack = made(tmp_path, kind)
     told = (4, "author.hostile_wheel", attack)
-    assert run("plugin", "add", path, "--project", project, "--grant") == told
-    assert run("index", "add", index, path) == told
+    assert refused("plugin", "add", path, "--project", project, "--grant") == told
+    assert refused("index", "add", index, path) == told
     authors.new("Ada")
-    assert run("plugin", "publish", path, "--to", index) == told
-    assert run("plugin", "verify", path) == told
+    assert refused("plugin", "publish", path, "--to", index) == told
+    assert refused("plugin", "verify", path) == told
     assert nothing_came_of_it(index, project, tmp_path / "built")
 
 
@@ -221,10 +202,10 @@ def test_a_served_index_believes_no_client(code: str, index: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("code", [code for code in UNSOUND if code != "plugin.wasm_invalid"])
 def test_neither_does_who_keeps_the_index_take_it(
-    code: str, run: Callable[..., Told], index: Path, tmp_path: Path
+    code: str, refused: Callable[..., Told], index: Path, tmp_path: Path
 ) -> None:
     path = UNSOUND[code](tmp_path / "built" / "x.whl")
-    assert run("index", "add", index, path) == (2, code, None)
+    assert refused("index", "add", index, path) == (2, code, None)
     assert nothing_came_of_it(index)
 
 

@@ -8,8 +8,7 @@ import http.server
 import json
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,14 +21,13 @@ from dataflare_index.checking import mirror, root_of, verify
 from dataflare_index.client import Client
 from dataflare_index.publishing import add, init
 from dataflare_index.searching import newest_of
-from dataflare_index.serving import Handler
 from dataflare_index.signing import newest
 from dataflare_index.trusted import Trusted
 
+from .lying import Liar, Lie, broken, endless, head, short, swapped
 from .wheels import wheel
 
 NAME = "dataflare_geohash-1.0.0-py3-none-any.whl"
-Lie = Callable[[http.server.BaseHTTPRequestHandler, bytes], None]
 
 
 @pytest.fixture
@@ -40,69 +38,11 @@ def index(tmp_path: Path) -> Path:
     return place
 
 
-class Liar:
-    """Serves an index, and answers otherwise where a path has a word in it."""
-
-    def __init__(self, index: Path) -> None:
-        self.word, self.lie, self.asked = "\0", short, 0
-        self.stop = threading.Event()
-        liar = self
-
-        class Lying(Handler):
-            def do_GET(self) -> None:
-                liar.asked += 1
-                if liar.word in self.path:
-                    liar.lie(self, (index / self.path[1:]).read_bytes())
-                    self.close_connection = True
-                else:
-                    super().do_GET()
-
-        def made(*given: object) -> Lying:
-            return Lying(*given, directory=str(index))
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), made)
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
 @pytest.fixture
 def liar(index: Path) -> Iterator[Liar]:
     made = Liar(index)
     yield made
-    made.stop.set()
-    made.server.shutdown()
-    made.server.server_close()
-
-
-def head(to: http.server.BaseHTTPRequestHandler, length: int | None) -> None:
-    to.send_response(200)
-    if length is not None:
-        to.send_header("Content-Length", str(length))
-    to.end_headers()
-
-
-def short(to: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    head(to, len(content))
-    to.wfile.write(content[:-5])
-
-
-def swapped(to: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    head(to, len(content))
-    to.wfile.write(content[:-5] + b"xxxxx")
-
-
-def endless(to: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    head(to, None)
-    try:
-        for _ in range(4096):
-            to.wfile.write(content * (1 + (1 << 16) // len(content)))
-    except OSError:
-        return
-
-
-def broken(to: http.server.BaseHTTPRequestHandler, content: bytes) -> None:
-    head(to, len(content))
-    to.wfile.write(b"}" * len(content))
+    made.close()
 
 
 @pytest.mark.parametrize(

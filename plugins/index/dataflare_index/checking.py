@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any
 from dataflare.errors import ConfigError, DataflareError, Problem
 from dataflare_index import others, searching, simple
 from dataflare_index.catalogue import Listed
-from dataflare_index.client import Client
+from dataflare_index.client import Client, fetched
 from dataflare_index.publishing import names_of, write_roots
 from dataflare_index.signing import METADATA, put
 
@@ -95,13 +94,7 @@ def _all(index: Path) -> Iterator[Listed]:
 def _first_root(source: str) -> bytes:
     if "://" not in source:
         return root_of(Path(source))
-    import httpx
-
-    answer = httpx.get(f"{source.rstrip('/')}/{METADATA}/1.root.json", trust_env=False)
-    if answer.status_code != 200:
-        raise ConfigError.of("index.none", f"{source} holds no index", cause=f"it answers {answer.status_code}")
-    json.loads(answer.content)
-    return answer.content
+    return fetched(source, f"{METADATA}/1.root.json")
 
 
 def _copy_metadata(client: Client, index: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -36,7 +38,11 @@ LARGEST = 8 << 20
 """Bytes of one file of metadata."""
 LARGEST_FILE = 1 << 30
 """Bytes of one file that a lock names."""
+SPARE = 1 << 20
+"""Bytes that a file is read on for beyond its length: what ends there is another file, not an endless one."""
 SECONDS = 30.0
+SLOWEST = 1000
+"""Bytes a second that an index gives at least, after its first ``SECONDS``."""
 Json = Any
 ATTACKS: tuple[tuple[type[Exception], str], ...] = (
     (ExpiredMetadataError, "freeze"),
@@ -45,8 +51,11 @@ ATTACKS: tuple[tuple[type[Exception], str], ...] = (
     (UnsignedMetadataError, "wrong_key"),
     (DownloadLengthMismatchError, "endless_data"),
     (LengthOrHashMismatchError, "arbitrary_content"),
+    (RepositoryError, "arbitrary_content"),
 )
 """What each refusal would be a sign of."""
+MIXED = re.compile(r"Expected (?!root )")
+"""How refusals begin of parts that never were in one snapshot; what is only old begins otherwise."""
 
 
 class Client:
@@ -83,7 +92,7 @@ class Client:
         path = f"catalogue/{name}.json"
         try:
             return json.loads(self.file(path, self._cache / "catalogue" / f"{name}.json").read_bytes())
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             message = f"what the index says of `{name}` is not JSON"
             raise ConfigError.of("index.catalogue", message, cause=str(error)) from error
 
@@ -107,8 +116,12 @@ class Client:
             kept = updater.find_cached_target(info, str(to))
             return Path(kept or updater.download_target(info, str(to)))
 
-    def locked(self, path: str, sha256: str, to: Path) -> Path:
-        """A file whose digest is known: whatever the index says. Raises NotTrusted ``index.not_trusted``."""
+    def locked(self, path: str, sha256: str, to: Path, size: int = 0) -> Path:
+        """A file whose digest is known: whatever the index says. Raises NotTrusted ``index.not_trusted``.
+
+        ``size``: its bytes, where they are known too.
+        """
+        longest = size + SPARE if size else LARGEST_FILE
         digest = hashlib.sha256()
         to.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=to.parent, prefix=".", delete=False) as aside:
@@ -117,9 +130,9 @@ class Client:
                 with _told(self._base):
                     for part in self._fetcher.fetch(self._base + path):
                         digest.update(part)
+                        if aside.tell() + len(part) > longest:
+                            raise DownloadLengthMismatchError(f"{path} is longer than {longest:,} bytes")
                         aside.write(part)
-                        if aside.tell() > LARGEST_FILE:
-                            raise DownloadLengthMismatchError(f"{path} is longer than {LARGEST_FILE:,} bytes")
                     if digest.hexdigest() != sha256:
                         raise LengthOrHashMismatchError(f"{path} is not what was locked")
                 aside.flush()
@@ -184,6 +197,15 @@ def _named_by_digest(path: str) -> bool:
     return path == FILE or folder == "catalogue" or (folder == "others" and name.endswith(".json"))
 
 
+def attack_of(error: Exception) -> str | None:
+    """What a refusal of TUF's would be a sign of; None for what nobody did on purpose."""
+    if isinstance(error, BadVersionNumberError) and MIXED.match(str(error)):
+        return "mix_and_match"
+    if "missing info" in str(error):
+        return "rollback"
+    return next((name for known, name in ATTACKS if isinstance(error, known)), None)
+
+
 class _told:
     """What TUF refuses, said in our words: with the attack that it would be a sign of."""
 
@@ -195,7 +217,7 @@ class _told:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, (RepositoryError, DownloadError)):
-            attack = next((name for known, name in ATTACKS if isinstance(error, known)), None)
+            attack = attack_of(error)
             code = "index.unreachable" if isinstance(error, DownloadError) and attack is None else "index.not_trusted"
             what = (
                 f"{self._place} cannot be trusted" if code == "index.not_trusted" else f"{self._place} cannot be read"
@@ -213,6 +235,14 @@ class _told:
             ) from error
 
 
+def fetched(place: str, path: str, longest: int = LARGEST) -> bytes:
+    """A file of an index as it is there, unchecked. Raises Failed ``index.unreachable``, NotTrusted."""
+    base = (place if "://" in place else Path(place).absolute().as_uri()).rstrip("/")
+    fetcher: FetcherInterface = _Files() if base.startswith("file:") else _Web()
+    with _told(base):
+        return fetcher.download_bytes(f"{base}/{path}", longest)
+
+
 class _Files(FetcherInterface):
     """Fetches from a folder."""
 
@@ -227,18 +257,23 @@ class _Files(FetcherInterface):
 
 
 class _Web(FetcherInterface):
-    """Fetches over HTTP: no redirects, no proxies, bounded in time."""
+    """Fetches over HTTP: no redirects, no proxies, bounded in time, and no slower than ``SLOWEST``."""
 
     def _fetch(self, url: str) -> Iterator[bytes]:
         import httpx
 
+        begun, got = monotonic(), 0
         try:
             with (
-                httpx.Client(trust_env=False, timeout=SECONDS) as client,
+                httpx.Client(trust_env=False, timeout=SECONDS, headers={"Accept-Encoding": "identity"}) as client,
                 client.stream("GET", quote(url, safe=":/%?=&")) as answer,
             ):
                 if answer.status_code != 200:
                     raise DownloadHTTPError(f"{url} answers {answer.status_code}", answer.status_code)
-                yield from answer.iter_raw(CHUNK)
+                for part in answer.iter_raw():
+                    got += len(part)
+                    if monotonic() - begun > SECONDS + got / SLOWEST:
+                        raise DownloadError(f"{url} gives less than {SLOWEST:,} bytes a second")
+                    yield part
         except httpx.HTTPError as error:
             raise DownloadError(f"{url}: {error}") from error

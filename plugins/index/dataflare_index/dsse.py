@@ -41,7 +41,7 @@ def opened(envelope: bytes, kind: str, keys: Iterable[SSlibKey]) -> bytes:
             raise ValueError(f"it has more than {LARGEST:,} bytes")
         found = Envelope.from_dict(json.loads(envelope))
         found.verify(list(keys), 1)
-    except (VerificationError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (VerificationError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise NotSigned(f"it is signed by another key, or not at all: {error}", "wrong_key") from error
     if found.payload_type != kind:
         raise NotSigned(f"a {found.payload_type} was signed, not a {kind}", "arbitrary_content")

@@ -58,7 +58,7 @@ class Submission:
             if isinstance(made.envelopes, dict) and isinstance(made.reports, dict) and is_identity(made.identity):
                 return made
             cause = "it has other values"
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             cause = repr(error)
         raise ConfigError.of("publish.submission", "what was sent is not what `plugin publish` sends", cause=cause)
 

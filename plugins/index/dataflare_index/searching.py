@@ -59,7 +59,7 @@ def lines_in(raw: bytes) -> dict[str, Json]:
     """The lines of a file by name. Raises ConfigError ``index.catalogue``."""
     try:
         return {str(each["name"]): each for each in json.loads(raw)["plugins"]}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError.of(
             "index.catalogue", "what the index is searched by is nonsense", cause=str(error)
         ) from error

@@ -122,17 +122,17 @@ class Trusted:
         """What it said of a plugin when it was last read and checked, without asking it."""
         return Seen(self.kept).plugin(name)
 
-    def wheel(self, plugin: str, file: str, to: Path, sha256: str = "") -> Path:
+    def wheel(self, plugin: str, file: str, to: Path, sha256: str = "", size: int = 0) -> Path:
         """A wheel, checked by its digest.
 
-        ``sha256``: the digest that a lock holds. Who has one takes it from anywhere: also from an index whose
+        ``sha256``, ``size``: what a lock holds of it. Who has one takes it from anywhere: also from an index whose
         signatures have expired, since it was checked when it was locked.
         """
         if not sha256:
             return self.client().file(f"files/{plugin}/{file}", to)
         if to.exists() and hashlib.sha256(to.read_bytes()).hexdigest() == sha256:
             return to
-        return self.client().locked(f"files/{plugin}/{file}", sha256, to)
+        return self.client().locked(f"files/{plugin}/{file}", sha256, to, size)
 
 
 def trust(project: Path, place: str, root: bytes, name: str = "") -> Trusted:

@@ -35,7 +35,7 @@ class Wheels:
             raise ConfigError.of("lock.no_wheel", message, fix="sync once with the index in reach, or bring a bundle")
         index = self._index(locked.index)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        return index.wheel(plugin, file.name, kept, file.sha256)
+        return index.wheel(plugin, file.name, kept, file.sha256, file.size)
 
     def _index(self, name: str) -> Trusted:
         if self._indexes is None:
