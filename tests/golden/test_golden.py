@@ -6,22 +6,14 @@ made anew; a new release of the contract gets a folder of its own (``make.py``).
 
 from __future__ import annotations
 
-import io
 import json
-import lzma
-import sys
-import sysconfig
-import venv
-import zipfile
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from golden.starts import RELEASES, STARTS, Start, extism, go, golden, hosted, python, script
 from plugin_js.conftest import engines  # noqa: F401
 from plugin_js.scripts import ENGINES
-from plugin_js.scripts import Guest as Script
 from vectors.conversations import Answering, play
 
 from dataflare.batch import Batch
@@ -29,71 +21,23 @@ from dataflare.context import Context
 from dataflare.drive import ProcessorDriver
 from dataflare.errors import Reject
 from dataflare.guest import Frame
-from dataflare.hosting import Guests, Limits, component_classes
 from dataflare.hosting.minors import minor_of
 from dataflare.hosting.transport import Transport
 from dataflare.memory import MemoryState
 from dataflare.schema import Schema
 from dataflare.split import Resume
 from dataflare_host.manifest import CONTRACT
-from dataflare_wasm.engine import engine
-from dataflare_wasm.extism_guest import ExtismGuest
-from dataflare_wasm.extism_module import ExtismModule
-from dataflare_wasm.guest import WasmGuest
-from dataflare_worker.process import Launch
-from dataflare_worker.transport import ProcessTransport
 
-RELEASES = sorted(Path(__file__).parent.glob("api-*"))
 UNASKED = {"metric", "log"}
 """What a guest may tell its host at any time."""
 STATELESS = {"processor:times", "processor:parity", "processor:counter", "tool:add"}
 """What needs no host of its own: an Extism module cannot ask one."""
-Start = Callable[[], Transport]
-
-
-@cache
-def golden(release: Path, name: str) -> bytes:
-    """A file of a release."""
-    return lzma.decompress((release / f"{name}.xz").read_bytes())
 
 
 @pytest.fixture(params=RELEASES, ids=lambda each: each.name)
 def release(request: pytest.FixtureRequest) -> Path:
     """Each release in turn."""
     return Path(request.param)
-
-
-def go(release: Path, folder: Path) -> Transport:
-    """The module as the loader `wasm` starts it."""
-    (folder / "plugin.wasm").write_bytes(golden(release, "go.wasm"))
-    return WasmGuest(engine(), engine().module(folder / "plugin.wasm"), Limits(), "golden")
-
-
-def extism(release: Path, folder: Path) -> Transport:
-    """The module as the loader `extism` starts it."""
-    (folder / "plugin.wasm").write_bytes(golden(release, "extism.wasm"))
-    return ExtismGuest(ExtismModule(folder / "plugin.wasm", Limits()), Limits(), "golden")
-
-
-def python(release: Path, folder: Path) -> Transport:
-    """The module as a worker runs it: in an environment with the SDK of that release, where that was kept."""
-    with zipfile.ZipFile(io.BytesIO(golden(release, "python.zip"))) as archive:
-        archive.extractall(folder)
-    made = Path(sys.executable)
-    if (release / "python-sdk.zip.xz").exists():
-        made = environment(golden(release, "python-sdk.zip"), folder / "environment")
-    return ProcessTransport(Launch("golden", made, ["guest_plugin"], [folder]))
-
-
-def environment(sdk: bytes, folder: Path) -> Path:
-    """The Python of an environment with this SDK, and all else as it is here."""
-    venv.create(folder, symlinks=True)
-    here = sysconfig.get_paths()["purelib"]
-    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-    with zipfile.ZipFile(io.BytesIO(sdk)) as archive:
-        archive.extractall(packages)
-    (packages / "here.pth").write_text(here, "utf-8")
-    return folder / "bin" / "python"
 
 
 def conversations(release: Path) -> list[dict[str, Any]]:
@@ -118,14 +62,13 @@ def converse(transport: Transport, said: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.parametrize("start", [go, python])
-def test_a_plugin_answers_as_it_did(release: Path, tmp_path: Path, start: Callable[[Path, Path], Transport]) -> None:
+def test_a_plugin_answers_as_it_did(release: Path, tmp_path: Path, start: Start) -> None:
     converse(start(release, tmp_path), conversations(release))
 
 
 @pytest.mark.parametrize("name", ENGINES)
-def test_a_script_answers_as_it_did(release: Path, name: str) -> None:
-    script = golden(release, "plugin.js").decode()
-    converse(Script(name, script, Limits(), None, "golden").transport, conversations(release))
+def test_a_script_answers_as_it_did(release: Path, tmp_path: Path, name: str) -> None:
+    converse(script(name)(release, tmp_path), conversations(release))
 
 
 def test_an_extism_module_answers_as_it_did(release: Path, tmp_path: Path) -> None:
@@ -145,17 +88,7 @@ def test_the_contract_of_this_release_has_its_plugins() -> None:
 # --- as their host uses them, through the adapters ----------------------------------------------------
 
 
-def script(name: str) -> Callable[[Path, Path], Transport]:
-    """The script as the loader `js` starts it, in an engine."""
-
-    def start(release: Path, _folder: Path) -> Transport:
-        return Script(name, golden(release, "plugin.js").decode(), Limits(), None, "golden").transport
-
-    return start
-
-
 LEDGERS = [release for release in RELEASES if "processor:ledger" in golden(release, "conversations.json").decode()]
-STARTS = {"go": go, "extism": extism, "python": python, **{name: script(name) for name in ENGINES}}
 
 
 @pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
@@ -186,13 +119,3 @@ def test_all_of_a_state_is_read_through(release: Path, tmp_path: Path, start: An
     ((_, told),) = driver.finish().outputs
     driver.close()
     assert told.to_rows() == [{"keys": 3_000, "sum": sum(range(3_000))}]
-
-
-def hosted(start: Start) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a guest says of itself, and its components as its host has them."""
-    guests = Guests(start)
-    guest = guests.take()
-    described = guest.call(Frame({"op": "describe"}), lambda question: question, 60).header
-    guests.give_back(guest)
-    made = component_classes(described, guests, Limits(), "golden")
-    return described, {f"{each.kind}:{each.spec.name}": each for each in made}
