@@ -137,6 +137,13 @@ def test_set_and_lock_that_disagree_are_told(publish: Publish, project: Path, an
     assert answer("sync")[1]["installed"] == ["right"]
 
 
+def test_an_entry_of_the_set_that_is_no_table_is_told(project: Path, answer: Answer) -> None:
+    with (project / "plugins.toml").open("a") as file:
+        file.write('[plugins]\nstd = ">=1"\n')
+    code, told = answer("lock")
+    assert (code, told["errors"][0]["code"]) == (2, "author.set")
+
+
 def test_plugins_that_need_each_other_are_locked_and_shown(publish: Publish, project: Path, answer: Answer) -> None:
     publish("left", "1.0.0", {"right": ""})
     publish("right", "1.0.0", {"left": ">=1"})

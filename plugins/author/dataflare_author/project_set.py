@@ -41,8 +41,17 @@ class ProjectSet:
 
     def entry(self, name: str, table: str = PLUGINS) -> dict[str, Json] | None:
         """What the set says of a plugin, or in another table. Raises ConfigError ``author.set``."""
-        found = self._read().get(table, {}).get(name)
-        return None if found is None else dict(found.unwrap())
+        return self.entries(table).get(name)
+
+    def entries(self, table: str = PLUGINS) -> dict[str, dict[str, Json]]:
+        """What the set says of all its plugins, or in another table. Raises ConfigError ``author.set``."""
+        told = _plain(self._read().get(table, {}))
+        for name, each in told.items() if isinstance(told, dict) else [(table, told)]:
+            if not isinstance(each, dict):
+                message = f"`{name}` of `{FILE}` is no table"
+                fix = f'write `[{table}.{name}]`, and below it `version = ">=1,<2"` or the like'
+                raise ConfigError.of("author.set", message, file=str(self.file), pointer=f"/{table}", fix=fix)
+        return dict(told)
 
     def names(self, table: str = PLUGINS) -> list[str]:
         """The plugins of the set, or what another table has."""

@@ -170,10 +170,8 @@ def read_root(file: Path) -> bytes:
 
 def indexes_of(project: Path) -> list[Trusted]:
     """All indexes that a project trusts, in its set's order. Raises ConfigError ``index.root``, ``author.set``."""
-    known = ProjectSet(project)
     found = []
-    for name in known.names(TABLE):
-        entry = known.entry(name, TABLE) or {}
+    for name, entry in ProjectSet(project).entries(TABLE).items():
         file = project / str(entry.get("root", ""))
         try:
             root, place = file.read_bytes(), str(entry["place"])

@@ -32,8 +32,7 @@ class Wish:
 
 def wishes_of(project: Path) -> dict[str, Wish]:
     """What the set of a project names. Raises ConfigError ``author.set``, ``set.wish``."""
-    known = ProjectSet(project)
-    return {name: _wish(name, known.entry(name) or {}, project) for name in sorted(known.names())}
+    return {name: _wish(name, told, project) for name, told in sorted(ProjectSet(project).entries().items())}
 
 
 def _wish(name: str, told: Mapping[str, Json], project: Path) -> Wish:

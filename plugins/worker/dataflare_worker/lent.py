@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Lent:
         """The SDK, and what of ``requirements`` is installed here in a version that fits, with all that these need."""
         found: dict[str, metadata.Distribution] = {}
         for needed in parsed([SDK, *requirements]):
-            found |= _with_all_it_needs(needed) or {}
+            found |= _with_all_it_needs(str(needed)) or {}
         return cls(dict(sorted(found.items())))
 
     @classmethod
@@ -64,7 +65,7 @@ class Lent:
 
     def names(self) -> list[str]:
         """``name==version @ place`` of each: two loans with the same ones are the same."""
-        return [f"{name}=={each.version} @ {_home(each)}" for name, each in self.distributions.items()]
+        return [f"{name}=={_version(each)} @ {_home(each)}" for name, each in self.distributions.items()]
 
     def pins(self) -> list[str]:
         """``name==version`` of each."""
@@ -132,9 +133,15 @@ def parsed(requirements: Iterable[str], extras: Iterable[str] = ()) -> Iterator[
                 yield found
 
 
-def _with_all_it_needs(requirement: Requirement) -> dict[str, metadata.Distribution] | None:
+@cache
+def _version(distribution: metadata.Distribution) -> str:
+    return distribution.version  # read from its metadata each time
+
+
+@cache
+def _with_all_it_needs(requirement: str) -> Mapping[str, metadata.Distribution] | None:
     """The distributions that a requirement comes to; None where one is not here, or not in a version that fits."""
-    wanted, found = [requirement], dict[str, metadata.Distribution]()
+    wanted, found = [Requirement(requirement)], dict[str, metadata.Distribution]()
     while wanted:
         needed = wanted.pop()
         name = canonicalize_name(needed.name)
