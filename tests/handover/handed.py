@@ -138,7 +138,13 @@ class Launched:
         command = [sys.executable, "-m", "dataflare_host", "run", "flow.yaml", "--json", "--quiet"]
         environment = {**os.environ, "DATAFLARE_CRASH": crash}
         self.process = subprocess.Popen(
-            command, cwd=project.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=project.folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.host = Host.start()
 

@@ -75,7 +75,7 @@ class Leave:
     """The region comes to rest at a barrier, so that another process can go on with it."""
 
     future: Future[Answer] = field(default_factory=Future)
-    """At rest: ``epoch``, ``token``, and ``since``: when its sources were held (monotonic seconds)."""
+    """At rest: ``epoch``, ``incarnation``, ``token``, and ``since`` when nothing moves (monotonic seconds)."""
     back: Future[bool] = field(default_factory=Future)
     """Whether it goes on here after all."""
 

@@ -59,6 +59,8 @@ class Attempt:
         self._requests = region.requests
         self._hurry = False
         self._held_since = time.monotonic()
+        self._through = 0.0
+        """When the last rows of the last epoch had gone through all lanes."""
         self._mailbox = Mailbox(region.session, region.lease, region.trial)
         self._evolution = Evolution(self.wake)
         self._decisions = Decisions(
@@ -338,6 +340,7 @@ class Attempt:
             if report is not None and report.epoch == epoch:
                 missing.discard(report.lane)
                 reports.append(report)
+        self._through = time.monotonic()
         return reports
 
     def _quiet(self) -> None:
@@ -386,7 +389,7 @@ class Attempt:
         """Is the region to come to rest? The lanes end, and it waits for whoever asked."""
         for leave in self._requests.take(Leave):
             if not leave.back.done():
-                self._region.leaving, self._region.held_since = leave, self._held_since
+                self._region.leaving, self._region.still_since = leave, max(self._held_since, self._through)
         return self._region.leaving is not None
 
     def _replayed(self) -> bool:

@@ -53,8 +53,8 @@ class RegionRun:
         """A new generation of components that has not proved itself yet."""
         self.leaving: Leave | None = None
         """Somebody wants the region at rest, and waits for it."""
-        self.held_since = 0.0
-        """When the sources were held for the last rest (monotonic seconds)."""
+        self.still_since = 0.0
+        """When the last row before the last rest had gone through all lanes (monotonic seconds)."""
         self.reading = threading.Event()
         """An attempt has opened everything, and reads."""
         self.carried: Carried | None = None
@@ -115,7 +115,7 @@ class RegionRun:
         self.lease.lend()
         assert self.current is not None
         held = self.current.checkpoint
-        told: Answer = {"epoch": held.epoch, "incarnation": held.incarnation, "since": self.held_since}
+        told: Answer = {"epoch": held.epoch, "incarnation": held.incarnation, "since": self.still_since}
         told["token"] = self.lease.token
         crash.point("rest")
         leave.future.set_result(told)

@@ -51,6 +51,8 @@ class Taking:
     def result(self) -> Answer:
         """What came of all regions: one outcome, the longest pause. All ``futures`` are done."""
         answers = [future.result() for future in self.futures.values()]
-        first = next((answer for answer in answers if answer["outcome"] != "kept"), answers[0])
+        failed = [answer for answer in answers if answer["outcome"] != "kept"]
+        own = [answer for answer in failed if answer["problem"]["code"] != "reload.elsewhere"]
+        first = next(iter(own or failed or answers))
         worst = max(answer["pause_ms"] for answer in answers)
         return {**first, "pause_ms": worst, "replayed": sum(answer["replayed"] for answer in answers)}
