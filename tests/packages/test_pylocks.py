@@ -11,6 +11,7 @@ import pytest
 
 from dataflare_host.app import Host
 from dataflare_host.cli import main
+from dataflare_index.closure import Wanted
 from dataflare_index.publishing import add
 from dataflare_packages.carrying import deploy
 from dataflare_packages.lockfile import read_lock
@@ -111,7 +112,7 @@ def test_needs_come_from_the_plugins_own_index_and_only_as_its_keepers_signed_th
     greetings(tmp_path / "given", "1.0")
     other_wheel(tmp_path / "given", "dataflare_sdk", "1.0.0")
     made = python_wheel(tmp_path / "built", "hello", "1.0.0", SAY, ["greeting"])
-    add(index, [made], with_deps=True, deps_from=[tmp_path / "given"])
+    add(index, [made], deps=Wanted([str(tmp_path / "given")]))
     wants(project, 'hello: version = ""')
     assert answer("lock")[0] == 0
     assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}

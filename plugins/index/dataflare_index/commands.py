@@ -31,15 +31,22 @@ class Add(Command, name="index.add"):
     """Publish wheels of plugins in an index."""
 
     with_deps: bool = field(default=False, help="With all that they need of others, so that pip needs one index only.")
-    deps_from: Path | None = field(default=None, help="A folder of wheels to take that from; else as pip does.")
+    deps_from: list[str] = field(
+        default=[], help="A folder of wheels or the address of an index to take that from; else where uv takes it."
+    )
+    platform: list[str] = field(
+        default=[], help="Of others only wheels with this in their platform tag: win_amd64, x86_64; else all."
+    )
+    python: list[str] = field(default=[], help="Of others only wheels for this version of Python, 3.12; else all.")
     seen: list[str] = field(default=[], help="A file of the wheels that looks like a secret and is none.")
 
     def call(self, dir: Path, wheels: list[Path]) -> Json:
         """``{"added", "known", "snapshot"}``: all wheels or none. Raises ConfigError ``index.…``, NotTrusted."""
+        from dataflare_index.closure import Wanted
         from dataflare_index.publishing import add
 
-        folders = [] if self.deps_from is None else [self.deps_from]
-        return add(dir, wheels, with_deps=self.with_deps, deps_from=folders, seen=self.seen)
+        deps = Wanted(self.deps_from, self.platform, self.python) if self.with_deps else None
+        return add(dir, wheels, deps=deps, seen=self.seen)
 
 
 class Yank(Command, name="index.yank"):

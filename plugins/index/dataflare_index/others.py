@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from email.parser import HeaderParser
 from pathlib import Path
@@ -26,7 +24,6 @@ FOLDER = "others"
 LARGEST, MOST = 8 << 30, 60_000
 """Bytes and files of a wheel, unpacked."""
 LARGEST_METADATA = 4 << 20
-SECONDS = 600
 
 
 class Other(Listed):
@@ -77,24 +74,6 @@ def about(wheel: Path) -> tuple[str, str, bytes]:
     if canonicalize_name(str(said["Name"])) != name or str(said["Version"]) != str(version):
         raise ConfigError.of("index.other", f"`{wheel.name}` is another distribution than its name says")
     return str(name), str(version), metadata
-
-
-def closure_of(wheels: Sequence[Path], folders: Sequence[Path], to: Path) -> list[Path]:
-    """All wheels that these need, by pip: from folders where some are given, else from where pip takes them.
-
-    Raises ConfigError ``index.closure`` with what pip says.
-    """
-    asked = ["--no-index", *(f"--find-links={folder}" for folder in folders)] if folders else []
-    words = ["download", "-q", "--disable-pip-version-check", "--only-binary", ":all:", "-d", str(to), *asked]
-    run = [sys.executable, "-m", "pip", *words, *map(str, wheels)]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=SECONDS)
-    if done.returncode:
-        cause = "; ".join(line.strip() for line in done.stderr.splitlines() if line.startswith("ERROR"))[-2000:]
-        message = "what these wheels need cannot be had"
-        fix = "name folders that hold it with --deps-from, or let pip reach an index"
-        raise ConfigError.of("index.closure", message, cause=cause or done.stderr[-500:], fix=fix)
-    given = {wheel.name for wheel in wheels}
-    return sorted(file for file in to.glob("*.whl") if file.name not in given)
 
 
 def is_plugin(wheel: Path) -> bool:

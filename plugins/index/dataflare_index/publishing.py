@@ -18,6 +18,7 @@ from dataflare.errors import ConfigError
 from dataflare_author.wheel_check import Wheel, read_wheel
 from dataflare_index import others, publishers, searching, simple
 from dataflare_index.catalogue import Listed
+from dataflare_index.closure import Wanted, closure_of
 from dataflare_index.keys import NEXT, folder_of, make_keys
 from dataflare_index.others import Other
 from dataflare_index.publishers import Submission
@@ -57,8 +58,7 @@ def add(
     index: Path,
     wheels: Iterable[Path],
     *,
-    with_deps: bool = False,
-    deps_from: Sequence[Path] = (),
+    deps: Wanted | None = None,
     sent: Submission | None = None,
     claim: bool = True,
     host: HostApi | None = None,
@@ -66,9 +66,9 @@ def add(
 ) -> dict[str, Json]:
     """Publish wheels, all or none; ``{"added", "known", "snapshot"}``.
 
-    ``with_deps``: with all distributions that they need, from these folders or from where pip takes them. ``sent``:
-    what their author signed; ``claim``: may a name be taken that has releases and no owner? ``host``: whose loaders
-    look at their code; ``seen``: files that look like secrets and are none.
+    ``deps``: which of the distributions that they need come along. ``sent``: what their author signed; ``claim``: may a
+    name be taken that has releases and no owner? ``host``: whose loaders look at their code; ``seen``: files that look
+    like secrets and are none.
 
     Raises ConfigError: what is wrong with a wheel, ``publish.secret``, ``index.changed``, ``index.name``,
     ``index.manifests``, ``index.owned``; NotTrusted ``index.publisher``, ``author.hostile_wheel``.
@@ -76,9 +76,9 @@ def add(
     given, passed = list(wheels), [*seen, *(sent.seen if sent else ())]
     with ExitStack() as stack:
         needed: list[Path] = []
-        if with_deps:
+        if deps is not None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="dataflare-index-"))
-            needed = others.closure_of(given, deps_from, Path(folder))
+            needed = closure_of(given, deps, Path(folder))
         plugins = [*given, *filter(others.is_plugin, needed)]
         read = [read_wheel(path) for path in plugins]
         for wheel in read:
