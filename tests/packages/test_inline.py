@@ -88,6 +88,19 @@ def test_the_environment_is_shared_and_made_anew_where_it_was_damaged(
     assert run(ready)[0] == 0
 
 
+def test_an_environment_whose_loan_is_gone_is_not_used_and_made_anew(
+    ready: Path, answer: Answer, tmp_path: Path
+) -> None:
+    assert answer("sync", "--locked")[0] == 0
+    (linked,) = (tmp_path / "cache" / "envs" / "linked").glob("*/dataflare_std")
+    linked.unlink()
+    linked.symlink_to(tmp_path / "gone")
+    code, told = run(ready)
+    assert (code, told["problems"][0]["code"]) == (2, "lock.not_synced")
+    assert answer("sync", "--locked")[0] == 0
+    assert run(ready)[0] == 0
+
+
 def test_nothing_of_the_launching_interpreter_is_there_that_is_not_lent(ready: Path, answer: Answer) -> None:
     assert answer("sync", "--locked")[0] == 0
     (entry,) = json.loads((ready / ".dataflare" / "installed.json").read_text())["inline"].values()
@@ -114,6 +127,8 @@ def test_signals_and_exit_codes_are_those_of_the_run(ready: Path, answer: Answer
         while running.poll() is None and subprocess.run(words, capture_output=True, timeout=60).returncode:
             pass
         assert b"/envs/" in Path(f"/proc/{running.pid}/cmdline").read_bytes()
+        pruned = subprocess.run(command("env", "prune", "--unused", "0s", "--json"), capture_output=True, timeout=60)
+        assert json.loads(pruned.stdout) == {"deleted": []}
         os.kill(running.pid, signal.SIGTERM)
         told = json.loads(running.communicate(timeout=60)[0].splitlines()[-1])
     finally:

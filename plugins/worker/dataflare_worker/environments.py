@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflare_worker.installing import install
-from dataflare_worker.lent import OURS, Lent, link_all, parsed
+from dataflare_worker.lent import OURS, Lent, are_there, link_all, parsed
 from dataflare_worker.pylock import install_pinned
 from dataflare_worker.recorded import changed_files, unmet
 
@@ -90,15 +90,15 @@ class Environments:
     def ready(self, recipe: Recipe, *, check: bool = False) -> tuple[Path, bool]:
         """The interpreter of an environment, and whether it had to be made.
 
-        ``check``: is every file as its distribution's RECORD says? If not, it is made anew. Raises ConfigError
-        ``worker.environment``.
+        ``check``: is every file as its distribution's RECORD says, and what was lent still there? If not, it is made
+        anew. Raises ConfigError ``worker.environment``.
         """
         made = self.folder / recipe.key()
         use(made)
         fresh = False
-        if not is_whole(made) or (check and changed_files(_packages(made))):
+        if not is_whole(made) or (check and _damaged(made)):
             with _locked(self.folder / f"{made.name}.lock"):
-                damaged = is_whole(made) and bool(changed_files(_packages(made)))
+                damaged = is_whole(made) and _damaged(made)
                 fresh = damaged or not is_whole(made)
                 if fresh:
                     self._make(made, recipe, trusting=not damaged)
@@ -176,7 +176,7 @@ def is_sound(folder: Path) -> bool:
     """Was it made to its end, and is what it was lent still there?"""
     try:
         loan = Path((_packages(folder) / _LOAN).read_text("utf-8").strip())
-        return is_whole(folder) and all(each.exists() for each in loan.iterdir())
+        return is_whole(folder) and are_there(loan)
     except OSError:
         return False
 
@@ -190,6 +190,10 @@ def use(folder: Path, *, by_successors: bool = False) -> None:
         _in_use[folder] = held
     if by_successors:
         os.set_inheritable(_in_use[folder], True)
+
+
+def _damaged(folder: Path) -> bool:
+    return not is_sound(folder) or bool(changed_files(_packages(folder)))
 
 
 def _digest(words: Iterable[str]) -> str:

@@ -105,9 +105,10 @@ def empty_wheel(folder: Path, distribution: str, version: str, metadata: str) ->
 
 
 def link_all(places: Iterable[Path], folder: Path) -> None:
-    """Make a folder with links to these files and folders. An existing one stays as it is."""
-    if folder.is_dir():
+    """Make a folder with links to these files and folders. An existing one stays, unless what it links to is gone."""
+    if are_there(folder):
         return
+    shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -121,6 +122,11 @@ def link_all(places: Iterable[Path], folder: Path) -> None:
             raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def are_there(folder: Path) -> bool:
+    """Is all there that a folder links to?"""
+    return folder.is_dir() and all(each.exists() for each in folder.iterdir())
 
 
 def parsed(requirements: Iterable[str], extras: Iterable[str] = ()) -> Iterator[Requirement]:
