@@ -71,43 +71,46 @@ var beforehand = map[string]func(*component, Context, any, *request) (answer, er
 		return nothing, c.deleted(ctx, config, given.Made)
 	},
 	"migrate_position": func(c *component, _ Context, _ any, given *request) (answer, error) {
-		if given.Version == nil || given.Old == nil {
-			return answer{}, missing("version` and `old")
-		}
 		if c.migratePosition == nil {
-			return answer{}, problem("config", "source.position_version", "`%s` takes no positions of version %d", c.name, *given.Version)
+			return answer{}, problem("config", "source.position_version", "`%s` takes no positions of an older version", c.name)
 		}
-		position, err := c.migratePosition(*given.Version, given.Old)
-		return answer{header: words{"position": position}}, err
+		return takenOver(given, "position", c.migratePosition)
 	},
 	"migrate_state": func(c *component, _ Context, _ any, given *request) (answer, error) {
-		if given.Version == nil {
-			return answer{}, missing("version")
-		}
 		if c.migrateState == nil {
-			return answer{}, problem("config", "state.version", "`%s` takes no state of version %d", c.name, *given.Version)
+			return answer{}, problem("config", "state.version", "`%s` takes no state of an older version", c.name)
 		}
-		if given.Old != nil { // a host of 1.0 sends one value
-			value, err := c.migrateState(*given.Version, given.Name, given.Old)
-			return answer{header: words{"value": value}}, err
-		}
-		part, err := given.part()
-		if err != nil {
+		return takenOver(given, "value", func(version int, old json.RawMessage) (any, error) {
+			return c.migrateState(version, given.Name, old)
+		})
+	},
+}
+
+// takenOver is what f makes of the values in a part; of one alone, where a host of contract 1.0 sends it as `old`.
+func takenOver(given *request, one string, f func(version int, old json.RawMessage) (any, error)) (answer, error) {
+	if given.Version == nil {
+		return answer{}, missing("version")
+	}
+	if given.Old != nil {
+		made, err := f(*given.Version, given.Old)
+		return answer{header: words{one: made}}, err
+	}
+	part, err := given.part()
+	if err != nil {
+		return answer{}, err
+	}
+	var olds []json.RawMessage
+	if err := json.Unmarshal(part, &olds); err != nil {
+		return answer{}, problem("fatal", "guest.batch", "a part is not a JSON array: %v", err)
+	}
+	made := make([]any, len(olds))
+	for i, old := range olds {
+		if made[i], err = f(*given.Version, old); err != nil {
 			return answer{}, err
 		}
-		var values []json.RawMessage
-		if err := json.Unmarshal(part, &values); err != nil {
-			return answer{}, problem("fatal", "guest.batch", "a part is not a JSON array: %v", err)
-		}
-		made := make([]any, len(values))
-		for i, old := range values {
-			if made[i], err = c.migrateState(*given.Version, given.Name, old); err != nil {
-				return answer{}, err
-			}
-		}
-		packed, err := json.Marshal(made)
-		return answer{words{"part": 0}, [][]byte{packed}}, err
-	},
+	}
+	packed, err := json.Marshal(made)
+	return answer{words{"part": 0}, [][]byte{packed}}, err
 }
 
 // before answers one of them, on the open instance that the request names, or without one.

@@ -7,6 +7,7 @@ import { ConfigError, Failed, failedHeader } from "./errors.js";
 import { pack, textOf, unpack, type Frame, type Header } from "./frames.js";
 import { Host, type HostCall } from "./host.js";
 import { Instance } from "./instance.js";
+import * as migrating from "./migrating.js";
 import * as processors from "./processors.js";
 import { teachJson } from "./rows.js";
 import { Schema, schemasIn } from "./schema.js";
@@ -206,12 +207,12 @@ const OPERATIONS: Record<string, readonly [readonly Kind[], Operation]> = {
   stop_reading: [["source"], sources.stopReading],
   acknowledge: [["source"], sources.acknowledge],
   divide: [["source"], sources.divide],
-  migrate_position: [["source"], sources.migratePosition],
+  migrate_position: [["source"], migrating.migratePosition],
   process: [["processor"], processors.process],
   timer: [["processor"], processors.timer],
   watermark: [["processor"], processors.watermark],
   finish: [["processor"], processors.finish],
-  migrate_state: [["processor"], processors.migrateState],
+  migrate_state: [["processor"], migrating.migrateState],
   snapshot: [["processor", "sink"], processors.snapshot],
   restore: [["processor", "sink"], processors.restore],
   begin: [["sink"], sinks.begin],

@@ -5,10 +5,10 @@ import type { Context } from "./context.js";
 import { ConfigError, Reject } from "./errors.js";
 import { partAt, textOf, word, type Frame, type Header } from "./frames.js";
 import type { Instance } from "./instance.js";
-import { listIn, outputOf, rowsIn, type Row, type Rows } from "./rows.js";
+import { outputOf, rowsIn, type Row, type Rows } from "./rows.js";
 import type { Schema } from "./schema.js";
 import { isGenerator, isThenable, Items, type Steps } from "./steps.js";
-import { toBytes, toText } from "./text.js";
+import { toBytes } from "./text.js";
 import { Batch, Out, Refusal } from "./values.js";
 
 /** Rows of an output. */
@@ -47,18 +47,6 @@ export function* watermark(instance: Instance, { header }: Frame): Steps<Answer>
 export function* finish(instance: Instance, { header }: Frame): Steps<Answer> {
   instance.moment(header);
   return answer(instance, yield* outputsIn(yield* instance.call("finish")));
-}
-
-/** An older version's values of a state in today's form: those in a part; a host of 1.0 sends one, as `old`. */
-export function* migrateState(instance: Instance, frame: Frame): Steps<Answer> {
-  const { header } = frame;
-  const more = { version: Number(word(header, "version")), state: String(word(header, "name")) };
-  const values = "old" in header ? [header.old] : listIn(toText(partAt(frame, word(header, "part"))));
-  const made: unknown[] = [];
-  for (const old of values) {
-    made.push((yield* instance.call("migrateState", [old], more)) ?? null);
-  }
-  return "old" in header ? [{ value: made[0] }] : [{ part: 0 }, [toBytes(JSON.stringify(made))]];
 }
 
 /** What states do not hold. */

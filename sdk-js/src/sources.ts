@@ -63,12 +63,6 @@ export function* divide(instance: Instance, { header }: Frame): Steps<Answer> {
   return [{ splits: distinct(children).map(splitJson) }];
 }
 
-/** An older version's position in today's form. */
-export function* migratePosition(instance: Instance, { header }: Frame): Steps<Answer> {
-  const version = Number(word(header, "version"));
-  return [{ position: (yield* instance.call("migratePosition", [word(header, "old")], { version })) ?? null }];
-}
-
 function* rounds(instance: Instance, header: Header): Steps<Items<readonly [readonly Split[], unknown]>> {
   if (!instance.has("splits")) {
     return new Items([[[{ id: "all" }], null] as const]);

@@ -164,6 +164,10 @@ class Source(
         """An older version's position in today's form."""
         raise NotImplementedError
 
+    def migrate_positions(self, version: int, olds: list[Json]) -> list[P]:
+        """``migrate_position`` of many, in their order."""
+        return [self.migrate_position(version, old) for old in olds]
+
 
 class Processor(
     Component,

@@ -18,7 +18,7 @@ from vectors.conversations import Answering, play
 
 from dataflare.batch import Batch
 from dataflare.context import Context
-from dataflare.drive import ProcessorDriver
+from dataflare.drive import ProcessorDriver, SourceDriver
 from dataflare.errors import Reject
 from dataflare.guest import Frame
 from dataflare.hosting.minors import minor_of
@@ -103,6 +103,13 @@ def test_state_of_an_older_version_is_taken_over(release: Path, tmp_path: Path, 
     with pytest.raises(Reject) as refused:
         driver.migrate_states(1, "sums", [1, -2, 3])
     assert refused.value.code == "overdrawn"
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS.keys())
+def test_positions_of_an_older_version_are_taken_over(release: Path, tmp_path: Path, start: Start) -> None:
+    _, made = hosted(lambda: start(release, tmp_path))
+    driver = SourceDriver(made["source:shop"](), Context())
+    assert driver.migrate_positions(1, [1, 2, 30]) == [11, 21, 301]
 
 
 @pytest.mark.parametrize("start", [STARTS[name] for name in STARTS if name != "extism"])

@@ -155,13 +155,39 @@ class Ones(Source[int], name="ones"):
             yield {"key": [str(n) for n in range(2_500)], "n": [1] * 2_500}, 1
 
 
+class Places(Source[int], name="places"):
+    """A row in each of many splits."""
+
+    parts: int = 1_200
+
+    def splits(self) -> list[Split]:
+        return [Split(str(n), data=n) for n in range(self.parts)]
+
+    def read(self, split: Split, position: int = 0) -> Iterator[Any]:
+        if position == 0:
+            yield {"key": [split.id], "n": [split.data]}, split.data + 1
+
+
+class PlacesV2(Places, Source[list], name="places", version=2):
+    """The same, placed by a list."""
+
+    def read(self, split: Split, position: list | None = None) -> Iterator[Any]:
+        if position is None:
+            yield {"key": [split.id], "n": [split.data]}, [split.data + 1]
+        elif position != [split.data + 1]:
+            raise RuntimeError(f"{split.id} goes on from {position}")
+
+    def migrate_position(self, version: int, old: int) -> list:
+        return [old]
+
+
 class Counting(InProcess):
-    """A guest that counts the requests to take state over."""
+    """A guest that counts the requests to take something over."""
 
     asked: ClassVar[list[str]] = []
 
     def call(self, request: Frame, answering: Any, seconds: float) -> Frame:
-        if request.header["op"] == "migrate_state":
+        if request.header["op"].startswith("migrate_"):
             self.asked.append("value" if "old" in request.header else "part")
         return super().call(request, answering, seconds)
 
@@ -185,3 +211,23 @@ def test_a_guest_takes_over_many_values_at_once_one_of_1_0_each_by_itself(
     assert outcome.status == "finished", outcome.problems
     assert Counting.asked == asked
     assert sorted((row["key"], row["sum"]) for row in out[2_500:]) == sorted((str(n), 2) for n in range(2_500))
+
+
+@pytest.mark.parametrize(("minors", "asked"), [(["1.0", "1.1"], ["part"] * 2), (["1.0"], ["value"] * 1_200)])
+def test_a_guest_takes_over_the_positions_of_many_splits_at_once(
+    tmp_path: Path, run: Callable[..., Outcome], minors: list[str], asked: list[str]
+) -> None:
+    Counting.asked = []
+    described = Guest([PlacesV2]).handle(Frame({"op": "describe"})).header
+    told = {**described, "api": minors}
+    (guest,) = component_classes(told, Guests(lambda: Counting([PlacesV2])), Limits(), "places")
+
+    def flow(reader: Any, **config: Any) -> Flow:
+        made = Flow("t", base=tmp_path)
+        made.source("places", reader, **config).sink("keep", keep)
+        return made
+
+    assert run(flow(Places)).read == 1_200
+    outcome = run(flow(guest, parts=1_201))
+    assert (outcome.status, outcome.read, outcome.problems) == ("finished", 1, ())
+    assert Counting.asked == asked

@@ -36,13 +36,18 @@ def positions(driver: SourceDriver, step: str, states: list[SplitState], held: i
     if held >= now:
         return states
 
-    def migrated(position: Any) -> Any:
-        if position is None:
-            return None
-        what = f"the positions of `{step}`"
-        return _taken(lambda: driver.migrate_position(held, deepcopy(position)), what, "position", held, now)
+    what = f"the positions of `{step}`"
+    olds = [place for state in states for place in (state.position, state.start) if place is not None]
+    made = []
+    for first in range(0, len(olds), AT_ONCE):
+        part = deepcopy(olds[first : first + AT_ONCE])
+        made += _taken(partial(driver.migrate_positions, held, part), what, "position", held, now)
+    new = iter(made)
 
-    return [replace(state, position=migrated(state.position), start=migrated(state.start)) for state in states]
+    def moved(place: Any) -> Any:
+        return None if place is None else next(new)
+
+    return [replace(state, position=moved(state.position), start=moved(state.start)) for state in states]
 
 
 def splits_of(driver: SourceDriver, plan: Plan, checkpoint: Checkpoint) -> list[SplitState]:

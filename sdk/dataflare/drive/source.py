@@ -88,9 +88,9 @@ class SourceDriver(Driver):
         children = self._listed(self.invoke("divide", split=split, **self._at(position)))
         return _distinct([self._split(child) for child in children])
 
-    def migrate_position(self, version: int, old: Json) -> Json:
-        """An older version's position in today's form, as JSON."""
-        return self.position.dump(self.component.migrate_position(version, old))
+    def migrate_positions(self, version: int, olds: list[Json]) -> list[Json]:
+        """An older version's positions in today's form, as JSON, in their order."""
+        return self.position.dump_all(self.component.migrate_positions(version, olds))
 
     def read(
         self, split: Split, position: Json | NoPosition, demand: Demand, columns: frozenset[str] | None

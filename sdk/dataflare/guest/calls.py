@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from dataflare.batch import Batch, Envelope
@@ -135,8 +136,7 @@ def _divide(instance: Instance, frame: Frame) -> Answer:
 
 
 def _migrate_position(instance: Instance, frame: Frame) -> Answer:
-    header = frame.header
-    return {"position": _source(instance).migrate_position(int(_word(header, "version")), _word(header, "old"))}, []
+    return _taken_over(frame, "position", partial(_source(instance).migrate_positions, _version(frame)))
 
 
 # --- processors ----------------------------------------------------------------------------------------
@@ -174,13 +174,8 @@ def _finish(instance: Instance, frame: Frame) -> Answer:
 
 
 def _migrate_state(instance: Instance, frame: Frame) -> Answer:
-    """Many values in a part; a host of 1.0 sends one, as ``old``."""
-    header = frame.header
-    driver, version, name = _processor(instance), int(_word(header, "version")), str(_word(header, "name"))
-    if "old" in header:
-        return {"value": driver.migrate_states(version, name, [header["old"]])[0]}, []
-    values = driver.migrate_states(version, name, json_list(part_at(frame.parts, _word(header, "part"))))
-    return {"part": 0}, [json.dumps(values, separators=(",", ":")).encode()]
+    name = str(_word(frame.header, "name"))
+    return _taken_over(frame, "value", partial(_processor(instance).migrate_states, _version(frame), name))
 
 
 def _processed(instance: Instance, processed: Processed) -> Answer:
@@ -300,6 +295,18 @@ OPERATIONS: Mapping[str, Operation] = {
 
 IN_PASSING = frozenset("migrate_position migrate_state on_created on_updated on_deleted".split())
 """Operations that come before ``open`` too: then the request names the component and its configuration."""
+
+
+def _taken_over(frame: Frame, one: str, migrate: Callable[[list[Json]], list[Json]]) -> Answer:
+    """What is made of the values in a part; of one alone, where a host of contract 1.0 sends it as ``old``."""
+    if "old" in frame.header:
+        return {one: migrate([frame.header["old"]])[0]}, []
+    made = migrate(json_list(part_at(frame.parts, _word(frame.header, "part"))))
+    return {"part": 0}, [json.dumps(made, separators=(",", ":")).encode()]
+
+
+def _version(frame: Frame) -> int:
+    return int(_word(frame.header, "version"))
 
 
 def split_of(told: Json) -> Split:

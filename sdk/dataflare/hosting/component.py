@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dataflare.errors import ConfigError
-from dataflare.guest.encoding import Part, part_at
+from dataflare.errors import ConfigError, Failed
+from dataflare.guest.encoding import Part, json_list, part_at
 from dataflare.guest.remote import problem_from
 from dataflare.hosting.rows import rows_in
 from dataflare.schema import Schema
@@ -48,6 +49,18 @@ def told_rows(component: Any, told: Mapping[str, Json], parts: Sequence[Part], k
     schema = told.get("schema")
     own = None if schema is None else planned({"": schema})[""]
     return rows_in(part_at(parts, told.get("part")), remote(component).caller.encoding, known, own)
+
+
+def taken_over(component: Any, op: str, olds: list[Json], **words: Json) -> list[Json]:
+    """What a guest makes of an older version's values. Raises NotImplementedError where its author wrote nothing."""
+    if op not in type(component).__dataflare_guest__:
+        raise NotImplementedError
+    given = json.dumps(olds, separators=(",", ":")).encode()
+    answer = remote(component).caller.anyhow(op, None, [given], part=0, **words)
+    made = json_list(part_at(answer.parts, answer.header.get("part")))
+    if len(made) != len(olds):
+        raise Failed.of("guest.migration", f"a guest made {len(made):,} values of {len(olds):,} by `{op}`")
+    return made
 
 
 def _open(self: Any, ctx: Context, resume: Resume) -> None:

@@ -74,16 +74,20 @@ def adapted(minor: str, call: Call) -> Call:
 # --- from 1.0 to 1.1 -----------------------------------------------------------------------------------
 
 
-def _one_by_one(request: Frame, ask: Ask) -> Frame:
-    """``migrate_state`` takes one value."""
-    words = {name: value for name, value in request.header.items() if name != "part"}
-    made = []
-    for old in json_list(part_at(request.parts, request.header.get("part"))):
-        answer = ask(Frame({**words, "old": old}))
-        if "error" in answer.header:
-            return answer
-        made.append(answer.header.get("value"))
-    return Frame({"part": 0}, [json.dumps(made).encode()])
+def _one_by_one(made: str) -> Said:
+    """``migrate_state``, ``migrate_position`` take one value, and answer with it in the header under this word."""
+
+    def said(request: Frame, ask: Ask) -> Frame:
+        words = {name: value for name, value in request.header.items() if name != "part"}
+        found = []
+        for old in json_list(part_at(request.parts, request.header.get("part"))):
+            answer = ask(Frame({**words, "old": old}))
+            if "error" in answer.header:
+                return answer
+            found.append(answer.header.get(made))
+        return Frame({"part": 0}, [json.dumps(found).encode()])
+
+    return said
 
 
 def _all_items(question: Frame, ask: Ask) -> Frame:
@@ -101,6 +105,9 @@ def _all_items(question: Frame, ask: Ask) -> Frame:
 
 
 ADAPTERS: Mapping[str, Adapter] = {
-    "1.0": Adapter(requests={"migrate_state": _one_by_one}, questions={"state.items": _all_items})
+    "1.0": Adapter(
+        requests={"migrate_state": _one_by_one("value"), "migrate_position": _one_by_one("position")},
+        questions={"state.items": _all_items},
+    )
 }
 """Minor → what lets its guests be called as guests of the next one."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch
 from dataflare.drive.base import MAIN
-from dataflare.errors import Failed
-from dataflare.guest.encoding import decode_rejects, json_list, part_at
-from dataflare.hosting.component import SNAPSHOTS, planned, remote, told_rows
+from dataflare.guest.encoding import decode_rejects
+from dataflare.hosting.component import SNAPSHOTS, planned, remote, taken_over, told_rows
 from dataflare.hosting.rows import moved, slices
 from dataflare.schema import Schema
 from dataflare.split import Json, Out
@@ -74,14 +72,7 @@ def _migrate_state(self: Any, version: int, name: str, value: Json) -> Json:
 
 
 def _migrate_states(self: Any, version: int, name: str, values: list[Json]) -> list[Json]:
-    if "migrate_state" not in type(self).__dataflare_guest__:
-        raise NotImplementedError
-    given = json.dumps(values, separators=(",", ":")).encode()
-    answer = remote(self).caller.anyhow("migrate_state", None, [given], version=version, name=name, part=0)
-    made = json_list(part_at(answer.parts, answer.header.get("part")))
-    if len(made) != len(values):
-        raise Failed.of("guest.state", f"a guest made {len(made):,} values of {len(values):,} of the state `{name}`")
-    return made
+    return taken_over(self, "migrate_state", values, version=version, name=name)
 
 
 def _given(self: Any, answer: Frame) -> Iterator[Any]:

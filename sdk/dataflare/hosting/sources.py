@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import DataflareError
-from dataflare.hosting.component import discover, planned, remote, told_rows
+from dataflare.hosting.component import discover, planned, remote, taken_over, told_rows
 from dataflare.split import Idle, Json, Out, Refused, Split
 
 if TYPE_CHECKING:
@@ -104,7 +104,11 @@ def _divide(self: Any, split: Split, **place: Json) -> list[Split]:
 
 
 def _migrate_position(self: Any, version: int, old: Json) -> Json:
-    return remote(self).caller.anyhow("migrate_position", None, version=version, old=old).header.get("position")
+    return _migrate_positions(self, version, [old])[0]
+
+
+def _migrate_positions(self: Any, version: int, olds: list[Json]) -> list[Json]:
+    return taken_over(self, "migrate_position", olds, version=version)
 
 
 def _losing(self: Any) -> Any:
@@ -122,7 +126,7 @@ def _split(told: Json) -> Split:
     return Split(str(told["id"]), told.get("data"), told.get("start"), tuple(told.get("after") or ()), told.get("size"))
 
 
-ALWAYS: Mapping[str, Callable[..., Any]] = {"plan": _plan, "read": _read}
+ALWAYS: Mapping[str, Callable[..., Any]] = {"plan": _plan, "read": _read, "migrate_positions": _migrate_positions}
 WHERE_TOLD: Mapping[str, Callable[..., Any]] = {
     "discover": discover,
     "splits": _splits,
