@@ -192,3 +192,21 @@ def test_the_command_line_tells_the_outcome(project: Project, launched: Launched
     assert 0 < told["pause_ms"] < 60_000
     launched.end()
     judge(project.rows())
+
+
+def test_a_flow_that_is_reloaded_whole_runs_the_code_that_its_set_has(project: Project, moved: Launched) -> None:
+    """The process that was launched has the first version's code; it does not come back."""
+    moved.until(1)
+    project.add("1.2.0", code("1.2.0"))
+    assert moved.ask("reload")["reloaded"]
+    moved.until(2)
+    assert len(moved.children()) == 1
+    project.add("1.3.0", code("1.3.0"))
+    told = moved.reload()
+    assert told["outcome"] == "kept", told
+    moved.until(1)
+    ended = moved.end()
+    assert (ended["code"], ended["status"]) == (0, "finished"), ended
+    made = judge(project.rows())
+    assert set(made) == {"1.0.0", "1.1.0", "1.2.0", "1.3.0"}
+    assert ended["rows"]["read"] == ended["rows"]["written"] == sum(made.values())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from dataflare_pipeline.session import Session
 
 Json = Any
+ONCE = ("from_start", "existing", "replay", "migrate")
+"""Options that somebody gave a run, which no flow file has."""
 
 
 class Beforehand:
@@ -124,6 +127,15 @@ class Beforehand:
         finally:
             with suppress(Exception):
                 driver.close()
+
+
+def session_for(brief: Mapping[str, Json]) -> Session:
+    """A flow that begins in a process of its own: what the first runner of it there has. Raises DataflareError."""
+    host = Host.like(brief["host"])
+    old = Plan.from_json(brief["plan"])
+    new = host.plan(old.flow, base=Path(old.base))
+    asked = {word: old.options[word] for word in ONCE if word in old.options}
+    return _session(brief, replace(new, options={**new.options, **asked}), host)
 
 
 def _session(brief: Mapping[str, Json], plan: Plan, host: Host) -> Session:

@@ -39,25 +39,19 @@ class Leaving:
 
         Raises StateError ``reload.tied`` where the flow cannot go to another process.
         """
-        session, part = self._runner.session, self._runner.session.part
+        session = self._runner.session
         steps = [step for step in session.plan.steps.values() if step.plugin == plugin]
         if not steps:
             raise ConfigError.of("reload.not_used", f"no step of `{session.plan.name}` is of the plugin `{plugin}`")
-        _refuse_tied(session)
+        refuse_tied(session)
         for run in self._runner.regions.values():
             run.changed = []
         for operator in self._operators(plugin):
             if not operator.recent.maxlen:
                 operator.recent = deque(operator.recent, RECENT)
         held = session.host.table(session.generation).plugins.get(plugin)
-        return {
-            "plugin": plugin,
-            "version": version,
-            "plan": session.plan.as_json(),
-            "layout": asdict(part.layout),
-            "manifest": None if held is None else held.as_json(),
-            "budget": [session.budget.memory, session.budget.cpu],
-        }
+        told = {"plugin": plugin, "version": version, "manifest": None if held is None else held.as_json()}
+        return {**told, **flow_of(session)}
 
     def recent(self, plugin: str) -> tuple[Json, list[bytes]]:
         """The last batches of the plugin's processors: step and input of each, and the rows as Arrow IPC."""
@@ -153,11 +147,20 @@ class Leaving:
                     yield from run.operators(step)
 
 
+def flow_of(session: Session) -> Json:
+    """A flow as another process has to be told of it."""
+    return {
+        "plan": session.plan.as_json(),
+        "layout": asdict(session.part.layout),
+        "budget": [session.budget.memory, session.budget.cpu],
+    }
+
+
 def _plain(counts: dict[str, Counts]) -> dict[str, list[int]]:
     return {step: [each.rows_in, each.rows_out, each.rejected, each.dropped] for step, each in counts.items()}
 
 
-def _refuse_tied(session: Session) -> None:
+def refuse_tied(session: Session) -> None:
     """Raise StateError ``reload.tied`` for a flow of which something lives in this process only."""
     plan, part = session.plan, session.part
     cause = None

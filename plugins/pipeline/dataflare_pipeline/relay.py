@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dataflare import crash
 from dataflare.errors import DataflareError, Problem, StateError, problem_of
 from dataflare_host.kinds import Outcome
+from dataflare_pipeline.leaving import flow_of, refuse_tied
+from dataflare_pipeline.loaded import others
 from dataflare_pipeline.process import RunnerProcess, Told
-from dataflare_pipeline.runner import HANDED, FlowRunner
+from dataflare_pipeline.runner import ANSWER_WITHIN, HANDED, FlowRunner
 
 if TYPE_CHECKING:
     from dataflare_pipeline.asked import Answer
@@ -34,6 +36,8 @@ GRACE = 2.0
 """Seconds that a process whose trial is over has to end by itself."""
 MEND = "mend the new version; what it wrote to stderr may say why"
 ENDING = frozenset(("stop", "drain", "abort"))
+AT_ONCE = ENDING | {"status"}
+"""Commands that are answered before the flow has begun."""
 
 
 class Holder(Protocol):
@@ -100,21 +104,48 @@ class Relay:
         """The process on trial: the flow is there, and may come back."""
         self._orders: list[tuple[str, dict[str, Json]]] = []
         self._turn = threading.Lock()
+        self._begun = threading.Event()
+        """It is known where the flow begins."""
         self._reloading = threading.Lock()
         runner.session.budget.on_change(self._resize)
 
     def run(self) -> Outcome:
-        """Run the flow to its end, wherever it goes on."""
+        """Run the flow to its end, wherever it goes on. Raises DataflareError where it cannot begin."""
+        try:
+            if others(self._session):
+                self._begin_there()
+        finally:
+            self._begun.set()
         while True:
             outcome = self._holder.outcome()
             if outcome.status != HANDED:
                 return outcome
+
+    def _begin_there(self) -> None:
+        """This process has imported older code of a plugin: the flow begins in a new one."""
+        try:
+            refuse_tied(self._session)
+        except StateError as error:
+            log.warning("%s: it runs with the code that was loaded first", error)
+            return
+        process = RunnerProcess()
+        try:
+            process.ask("begin", {**flow_of(self._session), "host": self._session.host.settings()})
+        except BaseException:
+            process.end(0)
+            raise
+        with self._turn:
+            self._holder, orders = There(process), list(self._orders)
+        for name, args in orders:
+            self._holder.command(name, args)
 
     def peers(self, alive: dict[str, str]) -> None:
         """Other runners: this engine runs whole regions only, so there is nobody to talk to."""
 
     def command(self, name: str, args: dict[str, Json]) -> Answer:
         """A command, to whoever runs the flow now. Raises what that raises, StateError ``reload.busy``."""
+        if name not in AT_ONCE:
+            self._begun.wait(ANSWER_WITHIN)
         if name == "swap":
             return self._swap(args)
         with self._turn:

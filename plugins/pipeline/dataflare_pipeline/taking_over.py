@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 
 from dataflare.errors import DataflareError
@@ -38,6 +38,7 @@ class Successor:
             "prepare": self._prepare,
             "shadow": self._shadow,
             "take": self._take,
+            "begin": self._begin,
             "command": lambda value, parts: self._runner.command(value["name"], value["args"]),
             "budget": lambda value, parts: self._runner.session.budget.set(*value),
             "brief": lambda value, parts: self._runner.leaving.brief(value["plugin"], value["version"]),
@@ -94,17 +95,27 @@ class Successor:
         changes = dict(zip(value["regions"], map(unpacked, parts), strict=True))
         taking = Taking(self._ready, value, changes)
         self._runner = FlowRunner(self._ready.session, taking)
-        threading.Thread(target=self._run, args=(taking,), name="flow").start()
+        threading.Thread(target=self._run, args=(self._ready.host, taking.futures), name="flow").start()
         threading.Thread(target=self._tell, args=(taking,), daemon=True).start()
         return {}
 
-    def _run(self, taking: Any) -> None:
+    def _begin(self, value: Json, parts: Sequence[bytes]) -> Answer:
+        """Run a flow that no other process has."""
+        from dataflare_pipeline.beforehand import session_for
+        from dataflare_pipeline.runner import FlowRunner
+
+        session = session_for(value)
+        self._runner = FlowRunner(session)
+        threading.Thread(target=self._run, args=(session.host, {}), name="flow").start()
+        return {}
+
+    def _run(self, host: Any, tried: Mapping[str, Future[Any]]) -> None:
         from dataflare_pipeline.taken import outcome_json
 
         outcome = self._runner.run()
         try:
-            self._ready.host.stop()
-            if all(future.done() for future in taking.futures.values()):
+            host.stop()
+            if tried and all(future.done() for future in tried.values()):
                 self._told.wait(1.0)
             self._wire.send({"op": "ended"}, outcome_json(outcome))
         finally:
