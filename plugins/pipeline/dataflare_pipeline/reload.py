@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dataflare.context import FixedClock
 from dataflare.drive import ProcessorDriver, SourceDriver, driver_for
 from dataflare.errors import ConfigError, StateError
-from dataflare.hosting import warm
+from dataflare.hosting import retain, warm
 from dataflare.schema import Schema
 from dataflare.split import Resume
 from dataflare_host.plan import Plan, StepPlan
@@ -29,6 +29,7 @@ from dataflare_pipeline.timers import KeyedTimers
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import Checkpoint
+    from dataflare_pipeline.lane import Lane
     from dataflare_pipeline.region import RegionRun
     from dataflare_pipeline.session import Session
 
@@ -142,7 +143,6 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
     if held is None or not run.reading.wait(RECOVERED_WITHIN) or run.current is None:
         return None
     check_fits(held, new.plan, run.region)
-    lanes = run.lanes()
     exchange = Exchange(run.current, new, steps)
     try:
         exchange.prepare()
@@ -151,14 +151,24 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
                 _positions(new, step, held)
             for turn in exchange.turns(step.name)[:1]:
                 _shadow(new, turn, held)
-            warm(type(new.component(step.name)), sum(lane.step == step.name for lane in lanes))
+        number = sum(instances(lane, steps) for lane in run.lanes())
+        for name in steps:  # should the older version come back, its guests are at hand
+            retain(type(run.session.component(name)), number)
         if exchange.fits:
             return exchange
     except BaseException:
         exchange.drop()
         raise
     exchange.drop()
+    for name in steps:
+        warm(type(new.component(name)), number)
     return None
+
+
+def instances(lane: Lane, steps: frozenset[str]) -> int:
+    """How many instances of these steps a lane has."""
+    own = [operator.step for operator in lane.operators()]
+    return sum(step in steps for step in {lane.step, *own})
 
 
 def _positions(new: Session, step: StepPlan, held: Checkpoint) -> None:

@@ -6,7 +6,7 @@ components of what the guest says of itself. Engine, planner and testing kit dri
 
 from __future__ import annotations
 
-from dataflare.hosting.classes import component_classes, release, told_in, warm
+from dataflare.hosting.classes import component_classes, release, retain, told_in, warm
 from dataflare.hosting.limits import Limits
 from dataflare.hosting.transport import GuestLost, Guests, Transport, lost
 
@@ -18,6 +18,7 @@ __all__ = [
     "component_classes",
     "lost",
     "release",
+    "retain",
     "told_in",
     "warm",
 ]

@@ -82,10 +82,18 @@ def release(classes: Iterable[type[Component]]) -> None:
 
 
 def warm(made: type[Component], number: int) -> None:
-    """Have guests at hand for so many instances of a class; nothing where it is not answered by guests."""
+    """Have guests at hand for so many instances of a plugin; nothing where a class of it is not answered by guests."""
     guests: Guests | None = getattr(made, "__dataflare_guests__", None)
     if guests is not None:
+        guests.retain(number)
         guests.warm(number)
+
+
+def retain(made: type[Component], number: int) -> None:
+    """Let the guests of so many instances of a plugin go on when these are closed, until their release."""
+    guests: Guests | None = getattr(made, "__dataflare_guests__", None)
+    if guests is not None:
+        guests.retain(number)
 
 
 def _class(

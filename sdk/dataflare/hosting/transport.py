@@ -9,6 +9,8 @@ from typing import Literal, Protocol
 from dataflare.errors import Failed
 from dataflare.guest.frames import Frame
 
+ANSWERS_WITHIN = 60.0
+"""Seconds that a guest which was just started has for its first answer."""
 Answering = Callable[[Frame], Frame]
 """Answers a guest's question. Never raises."""
 
@@ -67,12 +69,23 @@ class Guests:
                 return
         transport.close()
 
+    def retain(self, number: int) -> None:
+        """Keep so many that are given back, at least: their end takes longer than a moment."""
+        with self._turn:
+            self._keep = max(self._keep, number)
+
     def warm(self, number: int) -> None:
-        """Have so many guests at hand that nobody has. Raises what starting one raises."""
-        while len(self._idle) < number and not self._closed:
-            started = self._start()
-            with self._turn:
-                self._idle.append(started)
+        """Have so many guests at hand that nobody has, and that answer. Raises what starting one raises, GuestLost."""
+        started = [self._start() for _ in range(0 if self._closed else number - len(self._idle))]
+        try:
+            for transport in started:
+                transport.call(Frame({"op": "describe"}), lambda question: Frame({}), ANSWERS_WITHIN)
+        except BaseException:
+            for transport in started:
+                transport.close()
+            raise
+        with self._turn:
+            self._idle += started
 
     def is_worn(self, transport: Transport) -> bool:
         """Whether a fresh guest had better take its place, once nothing is lost with it."""
