@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from pipeline.reloads import FLOW, Project, Running, bad, code, judge
 
+from dataflare import DataflareError
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
@@ -90,17 +92,30 @@ def test_nothing_new_another_version_and_strangers_are_refused(project: Project,
 
 
 def test_many_reloads_good_and_bad(project: Project, running: Running) -> None:
-    """By content over versions that work and versions that do not, one after the other."""
-    outcomes = []
-    for number in range(1, 13):
-        version = f"1.{number}.0"
-        faulty = number % 4 == 0
-        project.add(version, bad(version, "raises") if faulty else code(version))
-        outcomes.append((running.reload()["outcome"], faulty))
-    assert all(outcome == ("rolled_back" if faulty else "kept") for outcome, faulty in outcomes)
+    """By content: versions that work, some with state in another form, and one in five that does not."""
+    kinds = ["raises", "refuses", "migrates badly", "pass"]  # the last has state of an older form
+    told, state = [], 1
+    for number in range(1, 21):
+        version, how = f"1.{number}.0", kinds[number // 5 - 1] if number % 5 == 0 else None
+        if how == "migrates badly":
+            text = code(version, state=2).replace("return {", "raise ValueError('defect') or {")
+        elif how is not None:
+            text = bad(version, how)
+        else:
+            state = 2 if number > 15 else 1
+            text = code(version, state)
+        project.add(version, text)
+        try:
+            told.append(running.reload()["outcome"])
+        except DataflareError:
+            told.append("refused")
+    wanted = ["kept"] * 20
+    wanted[4] = wanted[9] = "rolled_back"
+    wanted[14] = wanted[19] = "refused"
+    assert told == wanted
     made = judge(running.end())
-    assert len(made) >= 9
-    assert not {f"1.{number}.0" for number in (4, 8, 12)} & set(made)
+    assert len(made) >= 14
+    assert not {"1.5.0", "1.10.0", "1.15.0", "1.20.0"} & set(made)
 
 
 TWO = """

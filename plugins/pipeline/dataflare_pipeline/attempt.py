@@ -418,6 +418,7 @@ class Attempt:
         for source in self._sources():
             source.release()
         self._region.reading.set()
+        self._region.reads_again()
 
     def _tell_epoch(self) -> None:
         self._status.epoch, self._status.committed_at = self.checkpoint.epoch, self.checkpoint.committed_at

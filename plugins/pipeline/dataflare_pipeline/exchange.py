@@ -130,7 +130,8 @@ class Exchange:
     def abandon(self) -> None:
         """Nobody waits for a call of the new operators any more."""
         for turn in self._all():
-            turn.new.driver.component.abandon()
+            if turn.new.since is not None:
+                turn.new.driver.component.abandon()
 
     def states(self) -> dict[tuple[str, int], KeyedState]:
         """The keyed state of every lane as it was at the barrier, by step and lane. The lanes have ended."""

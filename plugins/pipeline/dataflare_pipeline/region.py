@@ -59,6 +59,8 @@ class RegionRun:
         """An attempt has opened everything, and reads."""
         self.carried: Carried | None = None
         """The keyed state that the attempt before has left in memory."""
+        self.returning: Trial | None = None
+        """What was taken back, until the older generation reads again."""
         self.changed: list[StateChange] | None = None
         """Keys that epochs changed, in their order, while somebody wants to know."""
         self._shown: tuple[dict[str, Counts], Attempt | None] = ({}, None)
@@ -71,8 +73,7 @@ class RegionRun:
             self.lease.renew()
         self._failed = True
         attempt = self.current = Attempt(self, self._load())
-        trial: Trial | None = None
-        replayed = 0
+        trial, returning = None, self.returning
         self._shown = self._committed(), attempt
         try:
             ending = attempt.run()
@@ -90,17 +91,19 @@ class RegionRun:
                 self.trial.give_up(error, self.uncommitted())
                 raise
             trial, ending = self.trial, "again"
-            replayed = self._roll_back(trial, error)
+            self._roll_back(trial, error)
         finally:
+            if returning is not None:
+                self.reads_again()
             self.carried = None
             self.reading.clear()
             self.left_behind = attempt.shut()
             self._shown = self._committed(), None
         if ending == "again" and not self.left_behind:
             self.carried = attempt.carried(trial)
-        if trial is not None:
-            trial.taken_back(replayed)
+        self.returning = trial
         if ending == "again" and self.left_behind:
+            self.reads_again()
             raise StateError.of(
                 "run.left_behind",
                 f"`{self.left_behind[0]}` does not return from its component, so the flow cannot go on in this process",
@@ -147,14 +150,19 @@ class RegionRun:
         if trial is not None:
             trial.keep()
 
-    def _roll_back(self, trial: Trial, error: BaseException) -> int:
-        """Go back to the generation before; how many rows were delivered that are read again."""
+    def reads_again(self) -> None:
+        """An attempt reads, or does not come to that: whoever asked for what was taken back is told so."""
+        returning, self.returning = self.returning, None
+        if returning is not None:
+            returning.taken_back()
+
+    def _roll_back(self, trial: Trial, error: BaseException) -> None:
+        """Go back to the generation before."""
         self.trial = None
         log.warning("`%s` is taken back: %s", trial.swap.plugin, error)
         lost = self.uncommitted()
         self.session = trial.before
-        trial.roll_back(error)
-        return lost
+        trial.roll_back(error, lost)
 
     def uncommitted(self) -> int:
         """Rows that sources gave and no epoch holds. From any thread."""

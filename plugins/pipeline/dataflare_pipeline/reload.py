@@ -152,8 +152,9 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
             for turn in exchange.turns(step.name)[:1]:
                 _shadow(new, turn, held)
         number = sum(instances(lane, steps) for lane in run.lanes())
-        for name in steps:  # should the older version come back, its guests are at hand
+        for name in steps:  # whichever does not stay ends later, and the older one is at hand until then
             retain(type(run.session.component(name)), number)
+            retain(type(new.component(name)), number)
         if exchange.fits:
             return exchange
     except BaseException:

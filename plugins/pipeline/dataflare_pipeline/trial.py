@@ -49,6 +49,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         self._problem: Problem | None = None
+        self._replayed = 0
         self.until = time.monotonic() + self.before.probation
 
     def running(self) -> None:
@@ -135,16 +136,14 @@ class Trial:
             threading.Thread(target=new.host.retire, args=(old.generation,), name="retire", daemon=True).start()
         self._tell("kept", None, 0)
 
-    def roll_back(self, error: BaseException) -> None:
-        """The old generation goes on, once the lanes of the attempt have ended."""
-        from dataflare.hosting import release
-
+    def roll_back(self, error: BaseException, replayed: int) -> None:
+        """The old generation goes on, once the lanes of the attempt have ended; ``replayed`` rows are read again."""
+        if self.pause is not None:
+            self.began = time.monotonic() - self.pause  # it has stood still so long, and does again
+        self._replayed = replayed
         self.swap.ballot.no(str(error))
         if self.exchange is not None:
             self.exchange.abandon()
-        plan = self.swap.session.plan
-        steps = [step.name for step in plan.steps.values() if step.plugin == self.swap.plugin]
-        release(type(self.swap.session.component(step)) for step in steps)
         self._problem = problem_of(error, "reload.failed")
 
     def give_up(self, error: BaseException, replayed: int) -> None:
@@ -152,10 +151,20 @@ class Trial:
         self.swap.ballot.no(str(error))
         self._tell("rolled_back", problem_of(error, "reload.failed").as_json(), replayed)
 
-    def taken_back(self, replayed: int) -> None:
-        """The lanes have ended; ``replayed`` rows are read once more."""
+    def taken_back(self) -> None:
+        """The old generation reads again."""
         assert self._problem is not None
-        self._tell("rolled_back", self._problem.as_json(), replayed)
+        self.pause = time.monotonic() - self.began
+        threading.Thread(target=self._release, name="release", daemon=True).start()
+        self._tell("rolled_back", self._problem.as_json(), self._replayed)
+
+    def _release(self) -> None:
+        """End the guests of the new version."""
+        from dataflare.hosting import release
+
+        plan = self.swap.session.plan
+        steps = [step.name for step in plan.steps.values() if step.plugin == self.swap.plugin]
+        release(type(self.swap.session.component(step)) for step in steps)
 
     def _tell(self, outcome: str, problem: object, replayed: int) -> None:
         pause = self.pause if self.pause is not None else time.monotonic() - self.began
