@@ -147,6 +147,9 @@ def test_a_bundle_has_what_the_plugins_need_and_installs_where_there_is_nothing(
     wants(project, f'hello: version = ""\nisolation = "{isolation}"')
     assert answer("lock")[0] == 0
     bundle, whole = tmp_path / "bundle.zip", tmp_path / "whole.zip"
+    parts = {part["purl"]: part for part in answer("sbom")[1]["components"]}
+    assert len(parts["pkg:pypi/greeting@1.0"]["hashes"]) == 1
+    assert len(parts["pkg:pypi/lower@1.0"]["components"]) == 2
     files = {*answer("export", bundle)[1]["files"]}
     assert {*answer("export", whole, "--everywhere")[1]["files"]} - files == {f"wheels/{foreign.name}"}
     assert {"wheels/greeting-1.0-py3-none-any.whl", "wheels/lower-1.0-py3-none-any.whl"} < files
@@ -178,3 +181,22 @@ def test_a_wheel_of_others_that_was_exchanged_is_neither_exported_nor_installed(
     assert answer("sync", "--locked")[1]["errors"][0]["code"] == "worker.environment"
     assert not list(tmp_path.glob("cache/envs/*/environment.json"))
     assert not (tmp_path / "bundle.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["../../../../outside.whl", ".hidden.whl", "dir/x.whl", "x.exe"])
+@pytest.mark.parametrize("digest", ["", "../" * 8])
+def test_a_pylock_whose_names_lead_elsewhere_is_refused(
+    release: Release, shelf: Path, project: Path, answer: Answer, tmp_path: Path, name: str, digest: str
+) -> None:
+    given = other_wheel(shelf, "greeting", "1.0")
+    sha256 = digest or hashlib.sha256(given.read_bytes()).hexdigest()
+    release("hello", "greeting")
+    (project / "locks").mkdir()
+    entry = f'{{ name = "{name}", url = "{given.as_uri()}", hashes = {{ sha256 = "{sha256}" }} }}'
+    text = f'lock-version = "1.0"\n[[packages]]\nname = "greeting"\nversion = "1.0"\nwheels = [{entry}]\n'
+    (project / "locks" / "pylock.hello.toml").write_text(text)
+    wants(project, 'hello: version = ""')
+    assert answer("lock")[0] == 0
+    assert answer("export", tmp_path / "bundle.zip")[1]["errors"][0]["code"] == "lock.pylock"
+    assert answer("sync", "--locked")[1]["errors"][0]["code"] == "worker.environment"
+    assert not list(tmp_path.rglob("outside.whl"))

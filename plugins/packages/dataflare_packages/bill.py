@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dataflare_packages.lockfile import Lock
+from dataflare_packages.lockfile import Lock, LockedFile
+
+if TYPE_CHECKING:
+    from dataflare_worker.pylock import Wheel
 
 Json = Any
 _HASH = "SHA-256"
 
 
-def bill_of(lock: Lock, name: str) -> dict[str, Json]:
-    """The bill of a project's lock."""
+def bill_of(lock: Lock, name: str, others: Mapping[str, list[Wheel]]) -> dict[str, Json]:
+    """The bill of a project's lock. ``others``: plugin → what its pylock names; ``""``: what inline plugins need."""
+    files: dict[str, dict[str, Wheel]] = {}
+    for wheel in (each for wheels in others.values() for each in wheels):
+        files.setdefault(_purl_of(wheel), {})[wheel.name] = wheel
     parts = [
         *(_plugin(each, lock) for each in sorted(lock.plugins)),
         *(_host(each, lock) for each in sorted(lock.host)),
+        *(_other(purl, [files[purl][each] for each in sorted(files[purl])]) for purl in sorted(files)),
     ]
     known = {*lock.plugins, *lock.host}
-    needs = [{"ref": name, "dependsOn": sorted(_ref(each, lock) for each in lock.wanted if each in known)}]
+    purls = {plugin: {_purl_of(each) for each in wheels} for plugin, wheels in others.items()}
+    wanted = {_ref(each, lock) for each in lock.wanted if each in known}
+    needs = [{"ref": name, "dependsOn": sorted(wanted | purls.get("", set()))}]
     for each, locked in sorted(lock.plugins.items()):
-        found = sorted(_ref(needed, lock) for needed in locked.requires if needed in known)
-        needs.append({"ref": _ref(each, lock), "dependsOn": found})
+        found = {_ref(needed, lock) for needed in locked.requires if needed in known}
+        needs.append({"ref": _ref(each, lock), "dependsOn": sorted(found | purls.get(each, set()))})
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -39,14 +49,20 @@ def _plugin(name: str, lock: Lock) -> dict[str, Json]:
         **_component(name, locked.version),
         "properties": [{"name": f"dataflare:{key}", "value": value} for key, value in facts.items() if value],
     }
-    if len(locked.files) == 1:
-        told["hashes"] = [{"alg": _HASH, "content": locked.files[0].sha256}]
-    elif locked.files:
-        told["components"] = [
-            {"type": "file", "name": file.name, "hashes": [{"alg": _HASH, "content": file.sha256}]}
-            for file in locked.files
-        ]
-    return told
+    return {**told, **_hashes(locked.files)}
+
+
+def _other(purl: str, wheels: list[Wheel]) -> dict[str, Json]:
+    facts = {"name": wheels[0].distribution, "version": wheels[0].version}
+    return {"type": "library", "bom-ref": purl, **facts, "purl": purl, **_hashes(wheels)}
+
+
+def _hashes(files: Sequence[LockedFile | Wheel]) -> dict[str, Json]:
+    """The digest of the only file, or each file with its own."""
+    if len(files) == 1:
+        return {"hashes": [{"alg": _HASH, "content": files[0].sha256}]}
+    parts = [{"type": "file", "name": file.name, "hashes": [{"alg": _HASH, "content": file.sha256}]} for file in files]
+    return {"components": parts} if parts else {}
 
 
 def _host(name: str, lock: Lock) -> dict[str, Json]:
@@ -61,6 +77,10 @@ def _host(name: str, lock: Lock) -> dict[str, Json]:
 def _component(name: str, version: str) -> dict[str, Json]:
     ref = _purl(name, version)
     return {"type": "library", "bom-ref": ref, "name": f"dataflare-{name}", "version": version, "purl": ref}
+
+
+def _purl_of(wheel: Wheel) -> str:
+    return f"pkg:pypi/{wheel.distribution}@{wheel.version}"
 
 
 def _ref(name: str, lock: Lock) -> str:

@@ -18,15 +18,16 @@ class Sbom(Command, name="plugin.sbom", group="plugin"):
     project: Path = field(default=Path(), help=PROJECT)
 
     def call(self) -> Json:
-        """The bill. Raises ConfigError ``lock.none``."""
+        """The bill. Raises ConfigError ``lock.none``, ``lock.pylock``."""
         from dataflare_packages.bill import bill_of
         from dataflare_packages.lockfile import read_lock
+        from dataflare_packages.others import named_by
 
         lock = read_lock(self.project)
         if lock is None:
             message = f"there is no `dataflare.lock` in {self.project}"
             raise ConfigError.of("lock.none", message, fix="make it by `dataflare plugin lock`")
-        return bill_of(lock, self.project.absolute().name)
+        return bill_of(lock, self.project.absolute().name, named_by(lock, self.project))
 
     def show(self, answer: Json) -> str:
         """JSON, indented."""

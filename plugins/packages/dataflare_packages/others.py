@@ -13,7 +13,7 @@ from dataflare.errors import ConfigError, Failed
 from dataflare_author import whole
 from dataflare_author.refusals import NotTrusted
 from dataflare_packages.lockfile import Lock
-from dataflare_packages.pylocks import FOLDER, file_of
+from dataflare_packages.pylocks import FOLDER, check, file_of
 from dataflare_packages.wheels import cache
 
 if TYPE_CHECKING:
@@ -24,12 +24,25 @@ LARGEST = 1 << 32
 SECONDS = 60.0
 
 
-def others_of(lock: Lock, project: Path, *, everywhere: bool) -> list[Wheel]:
-    """What the pylocks of a lock name: the wheels for this machine and this Python, or for ``everywhere``."""
+def named_by(lock: Lock, project: Path) -> dict[str, list[Wheel]]:
+    """Plugin → the wheels that its pylock names. Raises ConfigError ``lock.pylock``."""
     from dataflare_worker.pylock import wheels_in
 
-    named = [each for plugin in lock.pylocks() for each in wheels_in((project / file_of(plugin)).read_bytes())]
-    found = {each.name: each for each in named}
+    check(lock, project)
+    found = {}
+    for plugin in sorted(lock.pylocks()):
+        try:
+            found[plugin] = wheels_in((project / file_of(plugin)).read_bytes())
+        except ValueError as error:
+            message, place = f"`{file_of(plugin)}` cannot be used", str(project / file_of(plugin))
+            fix = "lock anew by `dataflare plugin upgrade`"
+            raise ConfigError.of("lock.pylock", message, cause=str(error), file=place, fix=fix) from error
+    return found
+
+
+def others_of(lock: Lock, project: Path, *, everywhere: bool) -> list[Wheel]:
+    """What the pylocks of a lock name: the wheels for this machine and this Python, or for ``everywhere``."""
+    found = {each.name: each for wheels in named_by(lock, project).values() for each in wheels}
     return [found[name] for name in sorted(found) if everywhere or _fits(found[name])]
 
 

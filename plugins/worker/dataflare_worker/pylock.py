@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import tempfile
 import tomllib
@@ -19,6 +20,8 @@ from dataflare_worker.installing import find_uv
 from dataflare_worker.lent import parsed
 
 _SECONDS = 1800
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*\.whl\Z")
+_DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Wheel:
     """A wheel of a pylock. ``marker``: where its distribution is for; ``address``: where it was found."""
 
     distribution: str
+    version: str
     name: str
     sha256: str
     address: str
@@ -33,10 +37,13 @@ class Wheel:
 
     @classmethod
     def of(cls, package: dict[str, Any], told: dict[str, Any]) -> Wheel:
-        """From what a pylock says of it and of its package. Raises KeyError."""
+        """From what a pylock says of it and of its package. Raises ValueError, KeyError."""
         address = str(told.get("url") or told.get("path") or "")
         name = str(told.get("name") or unquote(urlsplit(address).path).rpartition("/")[2])
-        return cls(package["name"], name, told["hashes"]["sha256"], address, package.get("marker", ""))
+        version, sha256 = str(package.get("version", "")), str(told["hashes"]["sha256"])
+        if not _NAME.match(name) or not _DIGEST.match(sha256):  # they become names of files
+            raise ValueError(f"it is no pylock: it names the wheel `{name}` with the digest `{sha256}`")
+        return cls(package["name"], version, name, sha256, address, package.get("marker", ""))
 
 
 def pylock_of(package: Path) -> Path | None:
@@ -65,10 +72,14 @@ def install_pinned(
     uv = find_uv()
     said = "" if uv else "uv, which installs by a pylock, is not there"
     said = said or lacking(pinned, requirements)
+    try:
+        local = "" if said else _by_place(pinned, base, places)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = str(error)
     if uv and not said:
         with tempfile.TemporaryDirectory(prefix="dataflare-install-") as folder:
             file = Path(folder, "pylock.toml")
-            file.write_text(_by_place(pinned, base, places), "utf-8")
+            file.write_text(local, "utf-8")
             words = [uv, "pip", "install", "--quiet", "--python", str(environment / "bin" / "python")]
             done = subprocess.run(
                 [*words, "--require-hashes", "--no-build", "-r", str(file), *([] if trusting else ["--no-cache"])],
