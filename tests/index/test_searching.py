@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from dataflare import ConfigError, Failed
+from dataflare_host.cli import main
 from dataflare_index.checking import mirror, root_of, verify
 from dataflare_index.client import Client
 from dataflare_index.publishing import add, init, yank
 from dataflare_index.searching import lines_in, matching, read
+from dataflare_index.serving import server_of
 from dataflare_index.trusted import trust
 
 from .wheels import wheel
@@ -58,7 +59,7 @@ def test_a_file_that_was_changed_is_refused(index: Path, tmp_path: Path) -> None
 
 
 def test_all_words_have_to_match_and_names_come_first(index: Path) -> None:
-    lines = read(index).values()
+    lines = read(str(index)).values()
     assert [line["name"] for line in matching(lines, ["geo"])] == ["geofence", "geohash"]
     assert [line["name"] for line in matching(lines, ["TESTS", "hash"])] == ["geohash"]
     assert matching(lines, ["geo", "nothing"]) == []
@@ -67,18 +68,29 @@ def test_all_words_have_to_match_and_names_come_first(index: Path) -> None:
         lines_in(b'{"plugins": 3}')
 
 
-def test_the_command(index: Path, tmp_path: Path) -> None:
+def test_the_command(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def told(*words: str, code: int = 0) -> str:
-        run = [sys.executable, "-m", "dataflare_host", "plugin", "search", *words]
-        done = subprocess.run(run, capture_output=True, text=True, timeout=60)
-        assert done.returncode == code, done.stderr
-        return done.stdout + done.stderr
+        capsys.readouterr()
+        assert main(["plugin", "search", *words]) == code
+        out, err = capsys.readouterr()
+        return out + err
 
     trust(tmp_path / "project", str(index), root_of(index))
     found = json.loads(told("geo", "hash", "--project", str(tmp_path / "project"), "--json"))
     assert [(each["name"], each["index"]) for each in found["plugins"]] == [("geohash", "test")]
     assert "geofence 1.0.0  For tests." in told("fence", "--index", str(index))
     assert "index.none" in told("geo", "--index", str(tmp_path), code=2)
+    with server_of(index, 0, quiet=True) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = f"http://127.0.0.1:{server.server_address[1]}"
+        assert "geofence 1.0.0  For tests." in told("fence", "--index", place)
+        assert "index.unreachable" in told("fence", "--index", f"{place}/nowhere", code=1)
+        trust(tmp_path / "project", place, root_of(index), "served")
+        project = ["--project", str(tmp_path / "project"), "--json"]
+        for asked, wanted in ((place, "served"), ("served", "served"), ("test", "test"), (str(index), "test")):
+            found = json.loads(told("fence", "--index", asked, *project))["plugins"]
+            assert [each["index"] for each in found] == [wanted]
+        server.shutdown()
     assert "index.none" in told("geo", "--project", str(tmp_path), code=2)
 
 

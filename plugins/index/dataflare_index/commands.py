@@ -201,28 +201,26 @@ class Serve(Command, name="index.serve"):
 
 
 class Search(Command, name="plugin.search", group="plugin"):
-    """Look for plugins by words in the indexes that a project trusts, or in a folder that holds an index.
+    """Look for plugins by words in the indexes that a project trusts, in one of them, or in any other index.
 
     All words have to be in a plugin's name, its summary or its components' names.
     """
 
     project: Path = field(default=Path(), help="The folder of the flows, whose indexes are searched.")
-    index: Path | None = field(
-        default=None, help="A folder that holds an index, searched without checking who signed it."
+    index: str = field(
+        default="",
+        help="A trusted index by its name; or a folder or an address, whose signatures are not checked.",
     )
     limit: int = field(default=50, help="So many at most.")
 
     def call(self, words: list[str]) -> Json:
         """``{"plugins": [{"name", "version", "summary", "runtime", "components", "index"}], "found"}``."""
         from dataflare_index.searching import matching, read
+        from dataflare_index.trusted import indexes_of, some_indexes_of
 
-        held: list[tuple[str, dict[str, Json]]] = []
-        if self.index is not None:
-            held.append((str(self.index), read(self.index)))
-        else:
-            from dataflare_index.trusted import some_indexes_of
-
-            held += [(one.name, one.search()) for one in some_indexes_of(self.project)]
+        trusted = indexes_of(self.project) if self.index else some_indexes_of(self.project)
+        chosen = [one for one in trusted if self.index in ("", one.name, one.place)]
+        held = [(one.name, one.search()) for one in chosen] or [(self.index, read(self.index))]
         found = [{**line, "index": name} for name, lines in held for line in matching(lines.values(), words)]
         return {"plugins": found[: self.limit], "found": len(found)}
 

@@ -25,6 +25,8 @@ from dataflare_index.catalogue import Listed
 Json = Any
 FILE = "search.json"
 FORMAT = 1
+LARGEST = 64 << 20
+"""Bytes of the file of an index at an address."""
 
 
 def line_of(listed: Listed) -> dict[str, Json]:
@@ -65,12 +67,19 @@ def lines_in(raw: bytes) -> dict[str, Json]:
         ) from error
 
 
-def read(index: Path) -> dict[str, Json]:
-    """The lines of an index in a folder, unchecked. Raises ConfigError ``index.none``, ``index.catalogue``."""
+def read(place: str) -> dict[str, Json]:
+    """The lines of an index in a folder or at an address, unchecked.
+
+    Raises ConfigError ``index.none``, ``index.catalogue``, Failed ``index.unreachable``.
+    """
+    if "://" in place:
+        from dataflare_index.client import fetched
+
+        return lines_in(fetched(place, FILE, LARGEST))
     try:
-        raw = (index / FILE).read_bytes()
+        raw = Path(place, FILE).read_bytes()
     except OSError as error:
-        message = f"{index} holds no index that can be searched"
+        message = f"{place} holds no index that can be searched"
         raise ConfigError.of("index.none", message, cause=str(error)) from error
     return lines_in(raw)
 

@@ -10,6 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -105,13 +106,15 @@ def deploy(bundle: Path, project: Path, host: HostApi, deployer: Path | None = N
     for name in [name for name in files if name.startswith("wheels/")]:
         whole.write(wheels / PurePosixPath(name).name, files.pop(name))
     with written(pylocks, read_lock(project) or Lock(), project):
-        done = install(lock, project, host, Wheels(project, offline=True, folders=[wheels]))
-    for name, each in files.items():
-        (project / name).parent.mkdir(parents=True, exist_ok=True)
-        whole.write(project / name, each)
+        find = Wheels(project, offline=True, folders=[wheels])
+        done = install(lock, project, host, find, keep=True)
+        for name, each in files.items():
+            (project / name).parent.mkdir(parents=True, exist_ok=True)
+            whole.write(project / name, each)
+        gone = install(lock, project, host, find).removed
     record = {"serial": serial, "digest": digest_of(content), "key": key}
     whole.write(project / TAKEN, (json.dumps(record, indent=1) + "\n").encode())
-    return done
+    return replace(done, removed=gone)
 
 
 def _read(bundle: Path) -> dict[str, bytes]:

@@ -51,8 +51,11 @@ class Synced:
     removed: tuple[str, ...]
 
 
-def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
-    """Bring a project to its lock. Raises ConfigError, NotTrusted; until it is done, the old set is in use."""
+def install(lock: Lock, project: Path, host: HostApi, find: Finder, *, keep: bool = False) -> Synced:
+    """Bring a project to its lock. Raises ConfigError, NotTrusted; until it is done, the old set is in use.
+
+    ``keep``: plugins that it does not need any more stay in use: the project's set still names them.
+    """
     refuse(lock, project)
     known = ProjectSet(project)
     with known.changing():
@@ -73,7 +76,11 @@ def install(lock: Lock, project: Path, host: HostApi, find: Finder) -> Synced:
             for (name, locked, file), (package, _) in zip(work, results, strict=True)
         }
         new = [name for (name, _, _), (_, fresh) in zip(work, results, strict=True) if fresh]
-        told = {"lock": lock.digest(), "plugins": entries, "host": dict(lock.host)}
+        own = dict(lock.host)
+        if keep:
+            entries = {**before.get("plugins", {}), **entries}
+            own = {**before.get("host", {}), **own}
+        told = {"lock": lock.digest(), "plugins": entries, "host": own}
         told |= {INLINE: environments} if environments else {}
         content = (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
         file = project / INSTALLED
