@@ -151,13 +151,14 @@ def test_what_is_here_in_the_locked_version_needs_no_environment(
     assert interpreter_of(project) is None
 
 
-def test_two_syncs_at_once_and_one_that_was_killed_leave_one_whole_environment(
-    ready: Path, answer: Answer, tmp_path: Path
+@pytest.mark.parametrize("moment", ["install_pinned", "unmet", "link_all", "os.replace"])
+def test_a_sync_that_was_killed_leaves_no_environment_and_two_at_once_make_one(
+    ready: Path, answer: Answer, tmp_path: Path, moment: str
 ) -> None:
     words = command("plugin", "sync", "--locked", "--project", ready)
     code = (
         "import os, signal, sys; import dataflare_worker.environments as made\n"
-        "made.link_all = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"made.{moment} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"from dataflare_host.cli import main; sys.exit(main({words[3:]!r}))"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == -9
