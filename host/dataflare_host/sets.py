@@ -39,6 +39,8 @@ SET = "plugins.toml"
 ISOLATIONS = ("worker", "inline")
 INSTALLED = Path(".dataflare", "installed.json")
 """What was installed by the lock of a folder: plugins with their folders and what they are granted."""
+_UNPACKED: set[str] = set()
+"""What ``_importable`` has put on the path of this process."""
 _KEYS = ("folder", "digest", "isolation", "grants", "limits")
 _WISHES = ("version", "index", "prereleases")
 """Words for whoever makes the lock."""
@@ -252,9 +254,15 @@ def usable(members: PluginSet, table: Table) -> tuple[list[Manifest], tuple[Faul
     return manifests, tuple(sorted(faulty, key=lambda each: each.id))
 
 
+def host_path() -> list[str]:
+    """Where imports look, without the folders of unpacked plugins: what lies there is no part of the host."""
+    return [entry for entry in sys.path if entry not in _UNPACKED]
+
+
 def _importable(folder: Path) -> None:
     if (place := str(folder)) not in sys.path:
         sys.path.append(place)
+        _UNPACKED.add(place)
 
 
 _AGAIN = "add the plugin again with `dataflare plugin add`"

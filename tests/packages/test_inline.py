@@ -168,3 +168,32 @@ def test_a_sync_that_was_killed_leaves_no_environment_and_two_at_once_make_one(
     assert [each.wait(120) for each in running] == [0, 0]
     assert len(environments(tmp_path / "cache" / "envs")) == 1
     assert run(ready)[0] == 0
+
+
+def test_a_reload_goes_on_in_the_environment_that_the_lock_then_has(
+    ready: Path, release: Release, answer: Answer
+) -> None:
+    """The new version needs other distributions: the flow goes to a process of their environment, what ran stays."""
+    assert answer("sync", "--locked")[0] == 0
+    flow = ready / "flow.yaml"
+    endless = "sources: {in: {uses: std/generate, with: {rate: 1000/s}}}"
+    flow.write_text(FLOW.replace(FLOW.splitlines()[3], endless) + "checkpoint: {interval: 50ms}\n")
+    running = subprocess.Popen(command("run", flow, "--locked", "--json"), stdout=subprocess.PIPE, text=True)
+    try:
+        words = command("flow", "status", flow, "--json")
+        while running.poll() is None and subprocess.run(words, capture_output=True, timeout=60).returncode:
+            pass
+        release("hello", "greeting>=2", version="1.1.0")
+        done = subprocess.run(
+            command("plugin", "reload", flow, "hello@1.1.0", "--json"), capture_output=True, text=True, timeout=120
+        )
+        told = json.loads(done.stdout.splitlines()[-1])
+        assert told["outcome"] == "kept", json.dumps(told)
+        os.kill(running.pid, signal.SIGTERM)
+        ended = json.loads(running.communicate(timeout=60)[0].splitlines()[-1])
+    finally:
+        running.kill()
+    assert (running.returncode, ended["status"]) == (0, "stopped"), ended
+    said = [json.loads(line)["said"] for line in (ready / "out.jsonl").read_text().splitlines()]
+    assert list(dict.fromkeys(said)) == ["1.0", "2.0"]
+    assert len(said) == ended["rows"]["written"]

@@ -34,13 +34,13 @@ class Swap(Command, name="plugin.reload"):
     def call(self, host: Any, flow: Path, plugin: str) -> Json:
         """``{"ok", "outcome": kept | rolled_back | refused, "reason", "problem", "pause_ms", "replayed"}``.
 
-        ``plugin`` is ``NAME`` or ``NAME@VERSION``. Raises ConfigError ``run.not_running``, and with the same words what
-        has an exit code of its own.
+        ``plugin`` is ``NAME`` or ``NAME@VERSION``, or a bare file as the flow names it. Raises ConfigError
+        ``run.not_running``, and with the same words what has an exit code of its own.
         """
         from dataflare.declare import normalise
 
         given, _, version = plugin.partition("@")
-        name = normalise(given)
+        name = given if given.endswith(".py") else normalise(given)
         args = {"plugin": name, "version": version or None}
         with host.runner(flow) as line:
             line.patience(TIMEOUT)

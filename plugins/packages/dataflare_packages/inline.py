@@ -58,6 +58,8 @@ def interpreter_of(project: Path) -> Path | None:
     if Path(sys.prefix) in folders.values() or lies_here(project):
         return None
     folder = folders.get(sys.prefix)
+    if folder is None and len(folders) == 1 and is_sound(Path(sys.prefix)):
+        (folder,) = folders.values()  # this process is in the environment of an earlier lock
     if folder is None or not is_sound(folder):
         message = "what the inline plugins need is not here as it is locked"
         fix = f"`dataflare plugin sync --locked --project {project}`"

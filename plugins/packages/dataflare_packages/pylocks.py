@@ -24,6 +24,7 @@ from packaging.specifiers import SpecifierSet
 from dataflare.errors import ConfigError
 from dataflare_author import whole
 from dataflare_author.refusals import NoSolution, NotTrusted
+from dataflare_host.sets import host_path
 from dataflare_packages.lockfile import Lock, digest_of
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _of_host() -> list[metadata.Distribution]:
     from dataflare_worker.lent import OURS
 
     found: dict[str, metadata.Distribution] = {}
-    for each in metadata.distributions():
+    for each in metadata.distributions(path=host_path()):
         if OURS.match(name := each.metadata["Name"]):
             found.setdefault(name, each)
     return [found[name] for name in sorted(found)]

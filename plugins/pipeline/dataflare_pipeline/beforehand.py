@@ -29,6 +29,7 @@ from dataflare_pipeline import migrate
 from dataflare_pipeline.engine import Pipeline
 from dataflare_pipeline.epoch import check_fits, version_of
 from dataflare_pipeline.handing import Borrowed
+from dataflare_pipeline.held import planned
 from dataflare_pipeline.preloaded import Preloaded
 from dataflare_pipeline.reload import check_same, context, snapshots
 from dataflare_pipeline.timers import KeyedTimers
@@ -81,7 +82,7 @@ class Beforehand:
         faulty = [each for each in host.table().faulty if each.id == plugin]
         if faulty:
             raise ConfigError(*faulty[0].problems)
-        new = host.plan(old.flow, base=Path(old.base))
+        new = planned(old, host)
         now, held = host.table().plugins.get(plugin), brief["manifest"]
         versions = {step.version for step in new.steps.values() if step.plugin == plugin}
         if version is not None and version not in versions:
@@ -133,7 +134,7 @@ def session_for(brief: Mapping[str, Json]) -> Session:
     """A flow that begins in a process of its own: what the first runner of it there has. Raises DataflareError."""
     host = Host.like(brief["host"])
     old = Plan.from_json(brief["plan"])
-    new = host.plan(old.flow, base=Path(old.base))
+    new = planned(old, host)
     asked = {word: old.options[word] for word in ONCE if word in old.options}
     return _session(brief, replace(new, options={**new.options, **asked}), host)
 

@@ -6,12 +6,12 @@ import logging
 import os
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from dataflare.errors import Failed, StateError
@@ -30,10 +30,10 @@ COMMAND_WITHIN = 120.0
 class RunnerProcess:
     """A process that runs a flow, or is about to. Thread-safe; it ends when this one does."""
 
-    def __init__(self) -> None:
+    def __init__(self, python: Path) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            words = [sys.executable, "-P", "-m", "dataflare_pipeline.taking_over", str(theirs.fileno())]
+            words = [str(python), "-P", "-m", "dataflare_pipeline.taking_over", str(theirs.fileno())]
             words += [str(os.getpid()), str(PROTOCOL)]
             self._process = _STARTER.submit(lambda: subprocess.Popen(words, pass_fds=[theirs.fileno()])).result()
         self.ended: Future[Outcome] = Future()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dataflare import crash
 from dataflare.errors import DataflareError, Problem, StateError, problem_of
 from dataflare_host.kinds import Outcome
+from dataflare_pipeline.held import interpreter
 from dataflare_pipeline.leaving import flow_of, refuse_tied
 from dataflare_pipeline.loaded import others
 from dataflare_pipeline.process import RunnerProcess, Told
@@ -128,7 +129,7 @@ class Relay:
         except StateError as error:
             log.warning("%s: it runs with the code that was loaded first", error)
             return
-        process = RunnerProcess()
+        process = RunnerProcess(interpreter(self._session.plan))
         try:
             process.ask("begin", {**flow_of(self._session), "host": self._session.host.settings()})
         except BaseException:
@@ -181,7 +182,7 @@ class Relay:
         holder = self._holder
         brief, _ = holder.leaving("brief", {"plugin": plugin, "version": version})
         try:
-            process = RunnerProcess()
+            process = RunnerProcess(interpreter(self._session.plan))
             try:
                 self._prepare(process, holder, {**brief, "host": self._session.host.settings()})
                 crash.point("prepared-beside")

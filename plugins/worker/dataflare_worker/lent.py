@@ -22,6 +22,8 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from dataflare_host.sets import host_path
+
 SDK = "dataflare-sdk"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: dataflare\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 OURS = re.compile(r"dataflare(-.*)?\Z")
@@ -46,7 +48,11 @@ class Lent:
     def of_host(cls) -> Lent:
         """The host with all its plugins, and what is here of what they need or can make use of (their extras)."""
         found: dict[str, metadata.Distribution] = {}
-        pending = [each for each in metadata.distributions() if OURS.match(canonicalize_name(each.metadata["Name"]))]
+        pending = [
+            each
+            for each in metadata.distributions(path=host_path())
+            if OURS.match(canonicalize_name(each.metadata["Name"]))
+        ]
         while pending:
             known = pending.pop()
             name = canonicalize_name(known.metadata["Name"])
