@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from pipeline.reloaded_ends import Ends
-from pipeline.reloads import Running
+from pipeline.reloads import FLOW, Project, Running, code, judge
+
+from dataflare_pipeline.keyed import KeyedState
 
 
 @pytest.fixture
@@ -66,3 +68,43 @@ def test_positions_that_cannot_be_taken_over_refuse_the_version(project: Ends, r
     running.until(1)
     running.end()
     assert set(project.judge()) == {"1.0.0"}
+
+
+SOURCE = """
+import time
+from pathlib import Path
+from dataflare import Idle, source
+
+@source
+def numbers(position: int = 0):
+    while not Path({enough!r}).exists():
+        end = position + 100
+        yield {{"n": list(range(position, end)), "k": [n % 7 for n in range(position, end)]}}, end
+        position = end
+        yield Idle(after=0.002)
+"""
+
+
+def test_state_changes_its_form_beside_also_where_the_source_is_reloaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was migrated is there when the region begins anew, and what was before it if that is taken back."""
+    project = Project(tmp_path)
+    project.file.write_text(FLOW.replace("./shop.py/numbers", "tagger/numbers"))
+    source = SOURCE.format(enough=str(tmp_path / "enough"))
+    project.add("1.0.0", source + code("1.0.0"))
+    running = Running(project)
+    running.until(2)
+    monkeypatch.setattr(KeyedState, "load", lambda *_, **__: pytest.fail("read from the store"))
+    failing = code("2.0.0", state=2).replace(
+        "made = []", "made = []\n        if ctx.fence: raise RuntimeError('defect')"
+    )
+    project.add("2.0.0", source + failing.replace("(self, batch: Batch)", "(self, batch: Batch, ctx)"))
+    told = running.reload()
+    assert told["outcome"] == "rolled_back"
+    assert "defect" in told["problem"]["message"]
+    running.until(1)
+    project.add("2.1.0", source + code("2.1.0", state=2))
+    assert running.reload()["outcome"] == "kept"
+    running.until(2)
+    assert set(judge(running.end())) == {"1.0.0", "2.1.0"}

@@ -136,6 +136,17 @@ def test_a_version_that_hangs_beside_the_running_one_is_refused_in_time(tmp_path
     assert set(judge(running.end())) == {"1.0.0"}
 
 
+def test_an_epoch_that_does_not_come_in_time_takes_the_version_back(project: Project) -> None:
+    project.file.write_text(FLOW.replace("probation: 10s", "probation: 2s, patience: 20s"))
+    running = Running(project)
+    running.until(1)
+    project.add("1.1.0", "import time\n" + bad("1.1.0", "time.sleep(3)"))
+    told = running.reload()
+    assert (told["outcome"], told["problem"]["code"]) == ("rolled_back", "reload.timeout")
+    running.until(1)
+    assert set(judge(running.end())) == {"1.0.0"}
+
+
 def test_why_one_cannot_be_done_in_place_is_said(project: Project) -> None:
     project.file.write_text(FLOW.replace(", with: {key: k}", ""))
     running = Running(project)

@@ -51,7 +51,7 @@ class Swap:
     plugin: str
     ballot: Ballot
     exchange: Exchange | None = None
-    """What takes over in the lanes as they are; None: the region begins anew."""
+    """What takes over in the lanes as they are, or hands over state alone; None: the region begins anew."""
     future: Future[Answer] = field(default_factory=Future)
 
     def withdrawn(self) -> bool:

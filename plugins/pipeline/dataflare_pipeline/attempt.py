@@ -18,7 +18,7 @@ from dataflare.errors import Problem
 from dataflare_pipeline import migrate
 from dataflare_pipeline.asked import Edit, Leave, Replay, Swap, Sync
 from dataflare_pipeline.build import Builder
-from dataflare_pipeline.carried import Carried, carried_back, carried_on
+from dataflare_pipeline.carried import Carried, carried_again, carried_anew, carried_back, carried_on
 from dataflare_pipeline.channel import Barrier
 from dataflare_pipeline.decide import Decisions
 from dataflare_pipeline.epoch import compose, edited, made_with, without_rows
@@ -96,8 +96,15 @@ class Attempt:
         """The keyed state that the next attempt can go on with; all lanes have ended. ``trial``: taken back."""
         if trial is not None and trial.exchange is not None:
             return carried_back(trial.exchange, self.checkpoint)
-        own = () if trial is None else trial.changed()
-        return carried_on([lane for lane in self.lanes() if lane.step not in own], self.checkpoint, trial is not None)
+        going = trial or self._region.trial
+        own = () if going is None else going.changed()
+        lanes = [lane for lane in self.lanes() if lane.step not in own]
+        found = carried_on(lanes, self.checkpoint, trial is not None)
+        if going is None or going.swap.exchange is None:
+            return found
+        if trial is None:
+            return carried_anew(found, going.swap.exchange, self)
+        return carried_again(found, going.swap.exchange, self.lanes())
 
     def leave_target(self) -> None:
         """Somebody else owns the region: what stands in the targets may be theirs, so nothing is undone there."""
@@ -231,7 +238,8 @@ class Attempt:
                 self._status.state = "stopping"
                 return "stop"
             if (swap := self._requests.first(Swap)) is not None:
-                return "swap" if swap.exchange is not None and swap.exchange.attempt is self else "again"
+                here = swap.exchange is not None and swap.exchange.in_place and swap.exchange.attempt is self
+                return "swap" if here else "again"
             if self._requests.any(Edit, Replay, Leave):
                 return "again"
             if self._exhausted():

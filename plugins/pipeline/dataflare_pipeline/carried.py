@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from dataflare.checkpoint import Checkpoint
 from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.inner_lane import ProcessorLane
 from dataflare_pipeline.keyed import KeyedState
 from dataflare_pipeline.lane import Lane
+
+if TYPE_CHECKING:
+    from dataflare_pipeline.attempt import Attempt
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,25 @@ def carried_on(lanes: Iterable[Lane], checkpoint: Checkpoint, back: bool) -> Car
         if state.clean:
             found[(lane.step, lane.number)] = state
     return Carried(checkpoint.incarnation, checkpoint.epoch, found)
+
+
+def carried_anew(found: Carried, exchange: Exchange, attempt: Attempt) -> Carried:
+    """With the state that was put into a new form for the attempt that begins now."""
+    if exchange.in_place or exchange.attempt is not attempt:
+        return found
+    states = exchange.handed()
+    return replace(found, states={**found.states, **states}, renewed=frozenset(step for step, _ in states))
+
+
+def carried_again(found: Carried, exchange: Exchange, lanes: Iterable[Lane]) -> Carried:
+    """With the state in its old form, since the attempt with the new one was taken back."""
+    if exchange.in_place:
+        return found
+    former = exchange.former()
+    for lane in lanes:
+        if isinstance(lane, ProcessorLane) and (lane.step, lane.number) in former and lane.head.state is not None:
+            lane.head.state.undo()  # its timers are in one place for both
+    return replace(found, states={**found.states, **former})
 
 
 def carried_back(exchange: Exchange, checkpoint: Checkpoint) -> Carried | None:

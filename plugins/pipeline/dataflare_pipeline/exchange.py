@@ -59,7 +59,9 @@ class Exchange:
         self._turns: dict[Lane, list[Turn]] = {}
         self._turned: set[Lane] = set()
         self._seen: dict[Lane, int] = {}
-        self._kept = False
+        self.in_place = True
+        """The lanes stay; else only state that changes its form is gone on with."""
+        self.kept = False
 
     @property
     def fits(self) -> bool:
@@ -80,6 +82,37 @@ class Exchange:
                 if operator.step in self.steps:
                     self._turns.setdefault(lane, []).append(self._beside(operator))
 
+    def step_aside(self) -> bool:
+        """The region begins anew; whether there is state that changes its form: that is gone on with all the same."""
+        self.in_place = False
+        for lane, turns in self._turns.items():
+            for turn in turns:
+                if turn.handing is None:
+                    turn.new.driver.close()
+            self._turns[lane] = [turn for turn in turns if turn.handing is not None]
+        return bool(self._all())
+
+    def handed(self) -> dict[tuple[str, int], KeyedState]:
+        """The state in its new form, by step and lane; the lanes have ended. Of a step all of it, or nothing."""
+        found: dict[tuple[str, int], KeyedState] = {}
+        missing: set[str] = set()
+        for turn in self._all():
+            old, new = turn.old.state, turn.new.state
+            if old is None or new is None or not old.clean:
+                missing.add(turn.new.step)
+                continue
+            try:
+                self._hand_over(turn)
+                found[(turn.new.step, turn.new.context.lane)] = new
+            except DataflareError:
+                missing.add(turn.new.step)
+        return {key: state for key, state in found.items() if key[0] not in missing}
+
+    def former(self) -> dict[tuple[str, int], KeyedState]:
+        """The state in its old form, as it was where it was handed over."""
+        states = ((turn.old.step, turn.old.context.lane, turn.old.state) for turn in self._all())
+        return {(step, lane): state for step, lane, state in states if state is not None}
+
     def check(self) -> None:
         """Raise StateError where state that changed meanwhile could not be taken over."""
         for turn in self._all():
@@ -94,7 +127,7 @@ class Exchange:
         """It is over: close what was opened for lanes that have not changed over."""
         let_go(self)
         for turn in self._all():
-            if self._kept and turn.handing is not None:
+            if self.kept and turn.handing is not None:
                 turn.handing.forget()
         for turn in [turn for lane, turns in self._turns.items() if lane not in self._turned for turn in turns]:
             if turn.handing is not None:
@@ -120,7 +153,7 @@ class Exchange:
 
     def keep(self) -> None:
         """The new operators stay: close the old ones, each in its lane's thread."""
-        self._kept = True
+        self.kept = True
         for lane, turns in self._turns.items():
             lane.submit(partial(lane.part_with, [turn.old.driver for turn in turns]))
         for lane in self.attempt.lanes():

@@ -195,6 +195,7 @@ class KeyedState:
             name: held for name, held in other._values.items() if wanted is None or name.partition("/")[0] in wanted
         }
         self._mortal = set(other._mortal)
+        self._made = {name: made for name, made in other._made.items() if name in self._values}
 
     def adopt(self, name: str, values: dict[bytes, Value], made: dict[bytes, StateChange]) -> None:
         """Go on with these values; the next epoch keeps them, as ``made`` where they do not change again."""
@@ -213,7 +214,7 @@ class KeyedState:
     def renew(self) -> None:
         """Everything is in a new form, which the next epoch keeps."""
         for name, held in self._values.items():
-            if name not in (TIMERS, KEY_SCHEMA):
+            if name not in (TIMERS, KEY_SCHEMA) and name not in self._made:
                 self._dirty.setdefault(name, set()).update(held)
 
     def empty(self) -> None:

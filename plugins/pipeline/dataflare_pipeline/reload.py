@@ -157,12 +157,15 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
             retain(type(new.component(name)), number)
         if exchange.fits:
             return exchange
+        aside = exchange.step_aside()
+        for name in steps:
+            warm(type(new.component(name)), number)
+        if aside:
+            return exchange
     except BaseException:
         exchange.drop()
         raise
     exchange.drop()
-    for name in steps:
-        warm(type(new.component(name)), number)
     return None
 
 

@@ -131,6 +131,8 @@ class Trial:
         old, new = self.before, self.swap.session
         if self.exchange is not None:
             self.exchange.keep()
+        elif self.swap.exchange is not None:
+            self.swap.exchange.kept = True
         if not self.foreign and old.generation is not None and old.generation != new.generation:
             # An end of guests takes its time, and the epoch is not committed everywhere yet.
             threading.Thread(target=new.host.retire, args=(old.generation,), name="retire", daemon=True).start()
