@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import base64
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from dataflare.batch import Batch, Envelope
 from dataflare.context import FixedClock
 from dataflare.drive import NO_POSITION, Driver, Processed, ProcessorDriver, Reading, SinkDriver, SourceDriver
-from dataflare.errors import ConfigError, Failed
-from dataflare.guest.encoding import Json, Part, decode, encode_rejects, json_list, part_at
+from dataflare.guest.encoding import Json, Part, decode, encode_rejects, part_at
+from dataflare.guest.frames import Frame
+from dataflare.guest.instance import Answer, Instance, word
+from dataflare.guest.passing import PASSING
 from dataflare.schema import Schema
 from dataflare.split import Demand, Refused, Resume, Split
 
-if TYPE_CHECKING:
-    from dataflare.guest.frames import Frame
-    from dataflare.guest.serving import Instance
-
-Answer = tuple[dict[str, Json], list[Part]]
-Operation = Callable[["Instance", "Frame"], Answer | Iterator[Answer]]
+Operation = Callable[[Instance, Frame], Answer | Iterator[Answer]]
 
 
 def schemas_of(told: Json) -> dict[str, Schema]:
@@ -58,7 +53,7 @@ def prepare(instance: Instance, header: Mapping[str, Json]) -> None:
 
 def _splits(instance: Instance, frame: Frame) -> Answer:
     """One round; the next ``splits`` with ``again`` gives the next one."""
-    driver = _source(instance)
+    driver = instance.source
     if not frame.header.get("again") or instance.rounds is None:
         finished = frozenset(frame.header.get("finished") or ())
         instance.rounds = driver.splits(frame.header.get("position"), finished)
@@ -72,8 +67,8 @@ def _splits(instance: Instance, frame: Frame) -> Answer:
 
 def _read(instance: Instance, frame: Frame) -> Answer:
     """One step of a split: rows or none, and where to resume after them."""
-    driver, header = _source(instance), frame.header
-    split = split_of(_word(header, "split"))
+    driver, header = instance.source, frame.header
+    split = split_of(word(header, "split"))
     told = header.get("demand") or {}
     until = time.monotonic() + float(told.get("seconds", 0.1))
     demand = Demand(int(told.get("rows", 65536)), int(told.get("bytes", 8 << 20)), until)
@@ -106,7 +101,7 @@ def _reading(instance: Instance, reading: Reading) -> Answer:
     if reading.refused:
         header["refused"] = [_refused(each) for each in reading.refused]
     if reading.batch is not None:
-        planned = _source(instance).schemas.get(reading.stream)
+        planned = instance.source.schemas.get(reading.stream)
         header["outputs"] = [instance.output(reading.stream, reading.batch, planned, parts)]
     return header, parts
 
@@ -125,25 +120,21 @@ def _stop_reading(instance: Instance, frame: Frame) -> Answer:
 
 
 def _acknowledge(instance: Instance, frame: Frame) -> Answer:
-    _source(instance).acknowledge(split_of(_word(frame.header, "split")), _word(frame.header, "position"))
+    instance.source.acknowledge(split_of(word(frame.header, "split")), word(frame.header, "position"))
     return {}, []
 
 
 def _divide(instance: Instance, frame: Frame) -> Answer:
     position = frame.header.get("position", NO_POSITION)
-    children = _source(instance).divide(split_of(_word(frame.header, "split")), position)
+    children = instance.source.divide(split_of(word(frame.header, "split")), position)
     return {"splits": [_split_json(split) for split in children]}, []
-
-
-def _migrate_position(instance: Instance, frame: Frame) -> Answer:
-    return _taken_over(frame, "position", partial(_source(instance).migrate_positions, _version(frame)))
 
 
 # --- processors ----------------------------------------------------------------------------------------
 
 
 def _process(instance: Instance, frame: Frame) -> Answer:
-    driver, header = _processor(instance), frame.header
+    driver, header = instance.processor, frame.header
     name = str(header.get("input") or "")
     batch = decode(part_at(frame.parts, header.get("part", 0)), instance.encoding, instance.inputs.get(name))
     _moment(instance, header)
@@ -153,11 +144,11 @@ def _process(instance: Instance, frame: Frame) -> Answer:
 def _timer(instance: Instance, frame: Frame) -> Answer:
     keys = decode(part_at(frame.parts, frame.header.get("part", 0)), instance.encoding, _keys_schema(instance))
     _moment(instance, frame.header)
-    return _processed(instance, _processor(instance).timer(keys, _time(_word(frame.header, "time"))))
+    return _processed(instance, instance.processor.timer(keys, _time(word(frame.header, "time"))))
 
 
 def _keys_schema(instance: Instance) -> Schema | None:
-    columns = list(_processor(instance).columns)
+    columns = list(instance.processor.columns)
     known = (schema for schema in instance.inputs.values() if all(name in schema for name in columns))
     found = next(known, None)
     return None if found is None else found.select(columns)
@@ -165,22 +156,17 @@ def _keys_schema(instance: Instance) -> Schema | None:
 
 def _watermark(instance: Instance, frame: Frame) -> Answer:
     _moment(instance, frame.header)
-    return _processed(instance, _processor(instance).watermark(_time(_word(frame.header, "time"))))
+    return _processed(instance, instance.processor.watermark(_time(word(frame.header, "time"))))
 
 
 def _finish(instance: Instance, frame: Frame) -> Answer:
     _moment(instance, frame.header)
-    return _processed(instance, _processor(instance).finish())
-
-
-def _migrate_state(instance: Instance, frame: Frame) -> Answer:
-    name = str(_word(frame.header, "name"))
-    return _taken_over(frame, "value", partial(_processor(instance).migrate_states, _version(frame), name))
+    return _processed(instance, instance.processor.finish())
 
 
 def _processed(instance: Instance, processed: Processed) -> Answer:
     parts: list[Part] = []
-    planned = _processor(instance).outputs
+    planned = instance.processor.outputs
     outputs = [instance.output(name, batch, planned.get(name), parts) for name, batch in processed.outputs]
     return {"outputs": outputs, "rejects": encode_rejects(processed.rejected, parts)}, parts
 
@@ -214,7 +200,7 @@ def _restore(instance: Instance, frame: Frame) -> Answer:
 
 
 def _begin(instance: Instance, frame: Frame) -> Answer:
-    _sink(instance).begin(int(_word(frame.header, "epoch")))
+    instance.sink.begin(int(word(frame.header, "epoch")))
     return {}, []
 
 
@@ -224,46 +210,30 @@ def _write(instance: Instance, frame: Frame) -> Answer:
     _moment(instance, header)
     stamped = Batch(batch.arrow, Envelope(stream=str(header.get("stream") or "")))
     parts: list[Part] = []
-    return {"rejects": encode_rejects(_sink(instance).write(stamped), parts)}, parts
+    return {"rejects": encode_rejects(instance.sink.write(stamped), parts)}, parts
 
 
 def _prepare(instance: Instance, frame: Frame) -> Answer:
-    return {"token": _sink(instance).prepare(int(_word(frame.header, "epoch")), bool(frame.header.get("last")))}, []
+    return {"token": instance.sink.prepare(int(word(frame.header, "epoch")), bool(frame.header.get("last")))}, []
 
 
 def _commit(instance: Instance, frame: Frame) -> Answer:
-    _sink(instance).commit(int(_word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
+    instance.sink.commit(int(word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
     return {}, []
 
 
 def _abort(instance: Instance, frame: Frame) -> Answer:
-    _sink(instance).abort(int(_word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
+    instance.sink.abort(int(word(frame.header, "epoch")), list(frame.header.get("tokens") or ()))
     return {}, []
 
 
 def _recover(instance: Instance, _frame: Frame) -> Answer:
-    return {"epoch": _sink(instance).recover()}, []
+    return {"epoch": instance.sink.recover()}, []
 
 
 def _readback(instance: Instance, frame: Frame) -> Iterator[Answer]:
-    for batch in _sink(instance).readback(str(frame.header.get("stream") or "")):
+    for batch in instance.sink.readback(str(frame.header.get("stream") or "")):
         yield {"outputs": [{"name": "", "part": 0}]}, [instance.encode(batch)]
-
-
-# --- things made once ----------------------------------------------------------------------------------
-
-
-def _on_created(instance: Instance, _frame: Frame) -> Answer:
-    return {"made": instance.driver.on_created()}, []
-
-
-def _on_updated(instance: Instance, frame: Frame) -> Answer:
-    return {"made": instance.driver.on_updated(frame.header.get("made"), dict(frame.header.get("before") or {}))}, []
-
-
-def _on_deleted(instance: Instance, frame: Frame) -> Answer:
-    instance.driver.on_deleted(frame.header.get("made"))
-    return {}, []
 
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -272,12 +242,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "stop_reading": _stop_reading,
     "acknowledge": _acknowledge,
     "divide": _divide,
-    "migrate_position": _migrate_position,
     "process": _process,
     "timer": _timer,
     "watermark": _watermark,
     "finish": _finish,
-    "migrate_state": _migrate_state,
     "snapshot": _snapshot,
     "restore": _restore,
     "begin": _begin,
@@ -287,37 +255,13 @@ OPERATIONS: Mapping[str, Operation] = {
     "abort": _abort,
     "recover": _recover,
     "readback": _readback,
-    "on_created": _on_created,
-    "on_updated": _on_updated,
-    "on_deleted": _on_deleted,
+    **PASSING,
 }
-
-
-IN_PASSING = frozenset("migrate_position migrate_state on_created on_updated on_deleted".split())
-"""Operations that come before ``open`` too: then the request names the component and its configuration."""
-
-
-def _taken_over(frame: Frame, one: str, migrate: Callable[[list[Json]], list[Json]]) -> Answer:
-    """What is made of the values in a part; of one alone, where a host of contract 1.0 sends it as ``old``."""
-    if "old" in frame.header:
-        return {one: migrate([frame.header["old"]])[0]}, []
-    made = migrate(json_list(part_at(frame.parts, _word(frame.header, "part"))))
-    return {"part": 0}, [json.dumps(made, separators=(",", ":")).encode()]
-
-
-def _version(frame: Frame) -> int:
-    return int(_word(frame.header, "version"))
 
 
 def split_of(told: Json) -> Split:
     """The split in a header."""
     return Split(str(told["id"]), told.get("data"), told.get("start"), tuple(told.get("after") or ()), told.get("size"))
-
-
-def _word(header: Mapping[str, Json], name: str) -> Json:
-    if name not in header:
-        raise Failed.of("guest.frame", "what was sent is not a frame", cause=f"its header has no `{name}`")
-    return header[name]
 
 
 def _split_json(split: Split) -> Json:
@@ -333,26 +277,3 @@ def _split_json(split: Split) -> Json:
 def _time(told: Json) -> datetime:
     found = datetime.fromisoformat(str(told))
     return found if found.tzinfo else found.replace(tzinfo=UTC)
-
-
-def _source(instance: Instance) -> SourceDriver:
-    if not isinstance(instance.driver, SourceDriver):
-        raise _not_its(instance)
-    return instance.driver
-
-
-def _processor(instance: Instance) -> ProcessorDriver:
-    if not isinstance(instance.driver, ProcessorDriver):
-        raise _not_its(instance)
-    return instance.driver
-
-
-def _sink(instance: Instance) -> SinkDriver:
-    if not isinstance(instance.driver, SinkDriver):
-        raise _not_its(instance)
-    return instance.driver
-
-
-def _not_its(instance: Instance) -> ConfigError:
-    spec = instance.driver.component.spec
-    return ConfigError.of("guest.operation", f"`{spec.name}` is a {spec.kind}: it has no such operation")

@@ -8,51 +8,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from dataflare.batch import Batch
 from dataflare.component import Component
 from dataflare.context import Context
 from dataflare.drive import Driver, ToolDriver, driver_for
 from dataflare.errors import ConfigError, DataflareError, Failed, Problem, Reject, Retry, problem_of
 from dataflare.guest import MINORS, PROTOCOL, calls
 from dataflare.guest.describing import describe
-from dataflare.guest.encoding import Encoding, Json, Part, Room, encode
+from dataflare.guest.encoding import Json, Room
 from dataflare.guest.frames import Frame
+from dataflare.guest.instance import Answer, Instance
+from dataflare.guest.passing import PASSING
 from dataflare.guest.remote import Host, HostCall, context_of
 from dataflare.resource import Resources
 from dataflare.schema import Schema
 
 SDK = "dataflare-sdk python"
-Answer = tuple[dict[str, Json], list[Part]]
 
 
 def _no_host(frame: Frame) -> Frame:
     raise Failed.of("guest.no_host", f"nobody answers `{frame.header.get('op')}` here")
-
-
-class Instance:
-    """One open component of this guest."""
-
-    def __init__(self, driver: Driver, encoding: Encoding, inputs: dict[str, Schema], room: Room | None = None) -> None:
-        self.driver = driver
-        self._room = room
-        self.encoding = encoding
-        self.inputs = inputs
-        """Input → schema: what JSON rows are read as."""
-        self.readings: dict[str, Any] = {}
-        """Split → its readings under way."""
-        self.rounds: Iterator[Any] | None = None
-
-    def encode(self, batch: Batch) -> Part:
-        """A batch in this instance's encoding."""
-        return encode(batch, self.encoding, self._room)
-
-    def output(self, name: str, batch: Batch, planned: Schema | None, parts: list[Part]) -> dict[str, Json]:
-        """One of an answer's ``outputs``; with the schema of its rows, where neither they nor a plan tell it."""
-        parts.append(self.encode(batch))
-        told = {"name": name, "part": len(parts) - 1}
-        if self.encoding == "arrow" or (planned is not None and not planned.open):
-            return told
-        return {**told, "schema": Schema(batch.schema).as_json()}
 
 
 class Guest:
@@ -123,7 +97,7 @@ class Guest:
             raise ConfigError.of(
                 "guest.unknown_operation", f"there is no operation `{op}`", details={"protocol": PROTOCOL}
             )
-        if op in calls.IN_PASSING and "instance" not in frame.header:
+        if op in PASSING and "instance" not in frame.header:
             driver = self._passing(frame)
             try:
                 return self._first(operation(Instance(driver, "arrow", {}), frame))
