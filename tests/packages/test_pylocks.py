@@ -117,17 +117,21 @@ def test_needs_come_from_the_plugins_own_index_and_only_as_its_keepers_signed_th
     assert answer("lock")[0] == 0
     assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
     assert (index / "others").as_uri() in (project / "locks" / "pylock.hello.toml").read_text()
-    forged = other_wheel(tmp_path / "forged", "greeting", "1.0", "word = 'forged'\n")
+    text = (project / "locks" / "pylock.hello.toml").read_text()
     (place,) = index.glob("others/greeting/*.whl")
-    page = index / "simple" / "greeting" / "index.html"
-    before = hashlib.sha256(place.read_bytes()).hexdigest()
-    page.write_text(page.read_text().replace(before, hashlib.sha256(forged.read_bytes()).hexdigest()))
+    shutil.copy(other_wheel(tmp_path / "forged", "greeting", "9.0", "word = 'forged'\n"), place.parent)
+    (index / "simple" / "greeting" / "index.html").write_text(
+        '<a href="../../others/greeting/greeting-9.0-py3-none-any.whl">'
+    )
     (index / "simple" / "greeting" / "index.json").unlink()
-    place.write_bytes(forged.read_bytes())
-    (place.parent / f"{place.name}.metadata").unlink()
+    assert answer("upgrade")[0] == 0
+    assert (project / "locks" / "pylock.hello.toml").read_text() == text
+    metadata = place.parent / f"{place.name}.metadata"
+    metadata.write_text(metadata.read_text().replace("lower", "evil1"))
+    shutil.rmtree(project / ".dataflare" / "index" / "main" / "others")
     code, told = answer("upgrade")
     assert (code, told["attack"]) == (4, "arbitrary_content")
-    assert pylock(project, "hello") == {"greeting": "1.0", "lower": "1.0"}
+    assert (project / "locks" / "pylock.hello.toml").read_text() == text
 
 
 @pytest.mark.parametrize("isolation", ["worker", "inline"])

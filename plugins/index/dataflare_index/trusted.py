@@ -101,19 +101,6 @@ class Trusted:
         """Where it is, as an URL that ends with a slash; ``simple/`` below it is what `pip` and `uv` read."""
         return self.client().address()
 
-    def vouches(self, distribution: str, wheel: str, sha256: str) -> bool:
-        """Did its keepers sign a wheel of another distribution, with this digest? Raises Failed ``index.…``."""
-        place = f"others/{distribution}.json"
-        try:
-            releases = json.loads(self.client().file(place, self.kept / place).read_bytes())["releases"].values()
-            return any(each["files"].get(wheel, {}).get("sha256") == sha256 for each in releases)
-        except ConfigError as error:
-            if error.code != "index.unknown":
-                raise
-            return False
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return False
-
     def now(self) -> datetime:
         """How late it is at least: by this machine's clock, or by what the index signed."""
         return self.client().now()

@@ -10,10 +10,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -23,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 
 from dataflare.errors import ConfigError
 from dataflare_author import whole
-from dataflare_author.refusals import NoSolution, NotTrusted
+from dataflare_author.refusals import NoSolution
 from dataflare_host.sets import host_path
 from dataflare_packages.lockfile import Lock, digest_of
 
@@ -151,37 +150,49 @@ def _made(order: Order, project: Path) -> bytes:
 
 
 def _compiled(order: Order, project: Path, folder: Path, former: bytes | None) -> bytes:
+    from dataflare_index.vouched import served
     from dataflare_worker.installing import find_uv
 
-    who = f"`{order.plugin}` needs" if order.plugin else "the plugins need that run in the host's process"
     uv = find_uv()
     if uv is None:
-        message = f"what {who} cannot be locked: uv is not here"
+        message = f"what {_whose(order)} cannot be locked: uv is not here"
         raise ConfigError.of("lock.no_uv", message, cause=", ".join(order.needs), fix="install `uv`")
     target = folder / Path(file_of(order.plugin)).name
     words = [uv, "pip", "compile", "--output-file", str(target), *_demands(order, folder)]
     words += ["--format", "pylock.toml", "--universal", "--no-header", "--no-annotate", "--no-build", "--quiet"]
     words += ["--python", sys.executable, "--python-version", _lowest(order.pythons)]
-    variables = _variables(order, folder / "ours")
-    for kept in (former, None):
-        if kept is not None:
-            target.write_bytes(kept)  # what is in it stays while it fits
-        else:
-            target.unlink(missing_ok=True)
-        done = subprocess.run(words, cwd=project, env=variables, capture_output=True, text=True, timeout=SECONDS)
-        if done.returncode == 0:
-            content = target.read_bytes()
-            _check_indexes(content, order)
-            return content
-    said = done.stderr.strip().replace(str(folder), "")[-4000:]
-    refusal = NoSolution if done.returncode == 1 else ConfigError
-    raise refusal.of(
+    with ExitStack() as stack:
+        places = [(index.address(), stack.enter_context(served(index))) for index in order.indexes]
+        variables = _variables([shown for _, shown in places], folder / "ours")
+        for kept in dict.fromkeys((former, None)):
+            if kept is None:
+                target.unlink(missing_ok=True)
+            else:
+                target.write_bytes(_at(places, kept, back=True))  # what is in it stays while it fits
+            done = subprocess.run(words, cwd=project, env=variables, capture_output=True, text=True, timeout=SECONDS)
+            if done.returncode == 0:
+                break
+    if done.returncode == 0:
+        return _at(places, target.read_bytes())
+    solved = done.returncode != 1
+    raise (ConfigError if solved else NoSolution).of(
         "lock.python",
-        f"what {who} does not go together" if done.returncode == 1 else f"what {who} cannot be locked",
-        cause=f"{order.plugin or 'inline'}: {said}",
+        f"what {_whose(order)} {'cannot be locked' if solved else 'does not go together'}",
+        cause=f"{order.plugin or 'inline'}: {done.stderr.strip().replace(str(folder), '')[-4000:]}",
         fix="mend the plugin's dependencies, or the settings of uv (index, find-links, network)",
         details={"core": {order.plugin: ", ".join(order.needs)}, "chains": [], "fixes": []},
     )
+
+
+def _whose(order: Order) -> str:
+    return f"`{order.plugin}` needs" if order.plugin else "the plugins need that run in the host's process"
+
+
+def _at(places: Iterable[tuple[str, str]], content: bytes, *, back: bool = False) -> bytes:
+    """A pylock with the indexes' own addresses in place of those that they were served under, or ``back``."""
+    for own, shown in places:
+        content = content.replace(*((own.encode(), shown.encode()) if back else (shown.encode(), own.encode())))
+    return content
 
 
 def _demands(order: Order, folder: Path) -> list[str]:
@@ -193,22 +204,6 @@ def _demands(order: Order, folder: Path) -> list[str]:
     _stand_for(hosts, folder / "ours")
     left_out = [word for each in hosts for word in ("--no-emit-package", each.metadata["Name"])]
     return [str(needs), "--constraint", str(bounds), *left_out]
-
-
-def _check_indexes(content: bytes, order: Order) -> None:
-    """Of a trusted index only what its keepers signed is taken: its pages for uv prove nothing by themselves."""
-    for package in tomllib.loads(content.decode())["packages"]:
-        for wheel in package.get("wheels", ()):
-            place = wheel.get("url", "")
-            index = next((one for one in order.indexes if place.startswith(one.address())), None)
-            if index is None or index.vouches(package["name"], place.rpartition("/")[2], wheel["hashes"]["sha256"]):
-                continue
-            raise NotTrusted.of(
-                "index.not_trusted",
-                f"`{index.name}` shows a wheel that its keepers did not sign: {place.rpartition('/')[2]}",
-                fix="what is installed stays; ask who keeps the index",
-                details={"attack": "arbitrary_content"},
-            )
 
 
 def _of_host() -> list[metadata.Distribution]:
@@ -254,11 +249,12 @@ def _lowest(pythons: SpecifierSet) -> str:
     return next((version for version in (f"3.{minor}" for minor in range(8, 40)) if f"{version}.99" in wanted), usual)
 
 
-def _variables(order: Order, links: Path) -> dict[str, str]:
+def _variables(places: Iterable[str], links: Path) -> dict[str, str]:
     """The variables of this process, with the places that uv looks into first; options would take theirs away."""
     from dataflare_worker.installing import with_links
 
-    known = with_links(links)
-    places = [*(f"{index.address()}simple/" for index in order.indexes), *filter(None, [known.get("UV_INDEX")])]
-    kept = {name: value for name, value in known.items() if name not in ("VIRTUAL_ENV", "UV_PYTHON")}
-    return {**kept, "UV_INDEX": " ".join(places)} if places else kept
+    known = {name: value for name, value in with_links(links).items() if name not in ("VIRTUAL_ENV", "UV_PYTHON")}
+    added = {"UV_INDEX": (" ", [f"{place}simple/" for place in places]), "NO_PROXY": (",", ["127.0.0.1"])}
+    for name, (between, more) in added.items():
+        known[name] = between.join(filter(None, [*more, known.get(name, "")]))
+    return {name: value for name, value in known.items() if value}
