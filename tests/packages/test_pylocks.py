@@ -134,6 +134,19 @@ def test_needs_come_from_the_plugins_own_index_and_only_as_its_keepers_signed_th
     assert (project / "locks" / "pylock.hello.toml").read_text() == text
 
 
+def test_what_is_fresh_of_others_rests_too(project: Path, index: Path, answer: Answer, tmp_path: Path) -> None:
+    greetings(tmp_path / "given", "1.0")
+    other_wheel(tmp_path / "given", "dataflare_sdk", "1.0.0")
+    made = python_wheel(tmp_path / "built", "hello", "1.0.0", SAY, ["greeting"])
+    add(index, [made], deps=Wanted([str(tmp_path / "given")]))
+    set_ = project / "plugins.toml"
+    set_.write_text(set_.read_text() + '\n[choice]\nrest = "72h"\n')
+    wants(project, 'hello: version = "==1.0.0"')
+    code, told = answer("lock")
+    assert (code, told["errors"][0]["code"]) == (3, "lock.python")
+    assert "exclude-newer" in told["errors"][0]["cause"]
+
+
 @pytest.mark.parametrize("isolation", ["worker", "inline"])
 def test_a_bundle_has_what_the_plugins_need_and_installs_where_there_is_nothing(
     release: Release,

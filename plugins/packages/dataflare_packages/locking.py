@@ -160,13 +160,15 @@ def _orders(
             held = before.plugins.get(name)
             former, same = (held.pylock, held.needs == each.needs) if held else ("", False)
             homes = tuple(sources.indexes[home] for home in [each.index] if home)
-            yield Order(name, each.needs, pythons[name], homes, former, same, anew is None or name in anew)
+            again = anew is None or name in anew
+            yield Order(name, each.needs, pythons[name], homes, former, same, again, sources.rest)
     needs, members = _inline(lock)
     if not are_lent(needs):
         places = dict.fromkeys(lock.plugins[name].index for name in members if lock.plugins[name].index)
         bounds = SpecifierSet(",".join(str(pythons[name]) for name in members if str(pythons[name])))
         again, same = anew is None or not {*members}.isdisjoint(anew), _inline(before)[0] == needs
-        yield Order("", needs, bounds, tuple(sources.indexes[home] for home in places), before.inline, same, again)
+        homes = tuple(sources.indexes[home] for home in places)
+        yield Order("", needs, bounds, homes, before.inline, same, again, sources.rest)
 
 
 def _inline(lock: Lock) -> tuple[tuple[str, ...], list[str]]:

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +42,7 @@ class Order:
 
     ``pythons``: the versions of Python that the plugins can have; ``indexes``: where their needs are looked for before
     where uv looks by itself. ``held``: the digest of the one that was locked, ``same``: was it for just these needs?
-    ``anew``: take the newest of everything.
+    ``anew``: take the newest of everything; ``rest``: how old that has to be.
     """
 
     plugin: str
@@ -51,6 +52,7 @@ class Order:
     held: str = ""
     same: bool = False
     anew: bool = False
+    rest: timedelta = timedelta()
 
 
 def file_of(plugin: str) -> str:
@@ -161,6 +163,8 @@ def _compiled(order: Order, project: Path, folder: Path, former: bytes | None) -
     words = [uv, "pip", "compile", "--output-file", str(target), *_demands(order, folder)]
     words += ["--format", "pylock.toml", "--universal", "--no-header", "--no-annotate", "--no-build", "--quiet"]
     words += ["--python", sys.executable, "--python-version", _lowest(order.pythons)]
+    if order.rest:
+        words += ["--exclude-newer", (datetime.now(UTC) - order.rest).strftime("%Y-%m-%dT%H:%M:%SZ")]
     with ExitStack() as stack:
         places = [(index.address(), stack.enter_context(served(index))) for index in order.indexes]
         variables = _variables([shown for _, shown in places], folder / "ours")

@@ -44,7 +44,7 @@ class Sources:
         self._homes = homes
         self._own = {id: manifest for id, manifest in host.table().plugins.items() if not _of_set(manifest, project)}
         self._told: dict[str, tuple[str, Listed | None]] = {}
-        self._rest = rest_of(project)
+        self.rest = rest_of(project)
         self.passed_over: dict[str, list[str]] = {}
         """Plugin → releases that are not chosen by themselves, and why."""
 
@@ -60,7 +60,7 @@ class Sources:
             return []
         found = []
         for version in listed.releases:
-            release, why = _release(listed, version, self._rest, self.indexes[home])
+            release, why = _release(listed, version, self.rest, self.indexes[home])
             if why:
                 self.passed_over.setdefault(name, []).append(f"`{name}` {version}: {why}")
             if release is not None:
