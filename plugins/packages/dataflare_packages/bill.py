@@ -28,7 +28,8 @@ def bill_of(lock: Lock, name: str, others: Mapping[str, list[Wheel]]) -> dict[st
     known = {*lock.plugins, *lock.host}
     purls = {plugin: {_purl_of(each) for each in wheels} for plugin, wheels in others.items()}
     wanted = {_ref(each, lock) for each in lock.wanted if each in known}
-    needs = [{"ref": name, "dependsOn": sorted(wanted | purls.get("", set()))}]
+    whole = name or "project"
+    needs = [{"ref": whole, "dependsOn": sorted(wanted | purls.get("", set()))}]
     for each, locked in sorted(lock.plugins.items()):
         found = {_ref(needed, lock) for needed in locked.requires if needed in known}
         needs.append({"ref": _ref(each, lock), "dependsOn": sorted(found | purls.get(each, set()))})
@@ -36,7 +37,7 @@ def bill_of(lock: Lock, name: str, others: Mapping[str, list[Wheel]]) -> dict[st
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": {"type": "application", "bom-ref": name, "name": name}},
+        "metadata": {"component": {"type": "application", "bom-ref": whole, "name": whole}},
         "components": parts,
         "dependencies": needs,
     }
