@@ -57,6 +57,27 @@ def test_only_what_changed_is_written(index: Path, tmp_path: Path) -> None:
     assert make(index, site)["written"] == 1
 
 
+def test_pages_of_what_is_gone_go_too_and_others_stay(index: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    report = index / "reports" / "geohash" / "1.0.0.json"
+    report.parent.mkdir(parents=True)
+    report.write_text("{}")
+    make(index, site)
+    (site / "plugin" / "by-hand").mkdir()
+    assert (site / "plugin" / "geohash" / "report.html").exists()
+    report.unlink()
+    file = index / "catalogue" / "geohash.json"
+    told = json.loads(file.read_text("utf-8"))
+    told["releases"]["1.1.0"] = told["releases"]["1.0.0"]
+    told["releases"]["1.0.0"] = {**told["releases"]["1.0.0"], "yanked": "old"}
+    file.write_text(json.dumps(told), "utf-8")
+    (index / "catalogue" / "nmea-source.json").unlink()
+    make(index, site)
+    assert sorted(path.name for path in (site / "plugin").iterdir()) == ["by-hand", "geohash"]
+    assert [path.name for path in (site / "plugin" / "geohash").iterdir()] == ["index.html"]
+    assert "nmea-source" not in (site / "search-data.js").read_text()
+
+
 def test_a_folder_that_is_no_index_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no index"):
         make(tmp_path, tmp_path / "site")

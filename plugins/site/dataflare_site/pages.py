@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Json = Any
 ASSETS = Path(__file__).parent / "assets"
+REPORT = "report.html"
 NEWEST = 8
 """Plugins that the home page shows before anybody searches."""
 
@@ -49,9 +51,13 @@ def make(index: Path, site: Path) -> dict[str, Json]:
         ]
         if made.has(one, around):
             continue
-        for name, content in _pages(index, one, templates, named, needed_by.get(one.name, []), known).items():
-            written += _write(site / "plugin" / one.name / name, content)
+        pages = _pages(index, one, templates, named, needed_by.get(one.name, []), known)
+        written += sum(_write(site / "plugin" / one.name / name, content) for name, content in pages.items())
+        if REPORT not in pages:
+            (site / "plugin" / one.name / REPORT).unlink(missing_ok=True)
         made.keep(one, around)
+    for gone in made.beyond(known):
+        shutil.rmtree(site / "plugin" / gone, ignore_errors=True)
     made.write(known)
     return {"site": str(site), "plugins": len(listed), "written": written}
 
@@ -82,7 +88,7 @@ def _pages(
         text = json.dumps(report, indent=1, ensure_ascii=False)
     except (OSError, ValueError):
         return pages
-    return {**pages, "report.html": templates.get_template("report.html").render({**told, "text": text}).encode()}
+    return {**pages, REPORT: templates.get_template("report.html").render({**told, "text": text}).encode()}
 
 
 class _Made:
@@ -115,6 +121,10 @@ class _Made:
     def keep(self, one: Listed, around: Json) -> None:
         """Its page is made."""
         self._told[one.name] = self._digest(one, around)
+
+    def beyond(self, known: set[str]) -> list[str]:
+        """Plugins that have pages, and are not there any more."""
+        return [name for name in self._told if name not in known and Path(name).name == name]
 
     def write(self, known: set[str]) -> None:
         """Remember it for the plugins that there are."""
@@ -156,8 +166,10 @@ def _templates() -> Environment:
 
 
 def _components(release: Json, surface: Surface | None) -> list[dict[str, Json]]:
-    """The components of a release, by kind and name, each with what its wheel says of its configuration."""
+    """The components that manifest or wheel tell of, by kind and name, with what the wheel says of configurations."""
     described = surface.components if surface else {}
+    listed = {(kind, name) for kind, names in release["components"].items() for name in names}
+    listed |= {(kind, name) for kind, _, name in (each.partition("/") for each in described)}
     return [
         {
             "kind": kind,
@@ -165,8 +177,7 @@ def _components(release: Json, surface: Surface | None) -> list[dict[str, Json]]
             "summary": release["summaries"].get(kind, {}).get(name, ""),
             "fields": fields_of(described.get(f"{kind}/{name}", {}).get("config")),
         }
-        for kind, names in sorted(release["components"].items())
-        for name in names
+        for kind, name in sorted(listed)
     ]
 
 
