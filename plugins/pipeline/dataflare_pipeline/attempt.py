@@ -33,6 +33,7 @@ from dataflare_pipeline.proof import prove
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.sink_lane import SinkLane
 from dataflare_pipeline.source_lane import READ_FOR, SourceLane
+from dataflare_pipeline.uncollected import forget
 from dataflare_pipeline.waiting import POLL, Mailbox
 
 if TYPE_CHECKING:
@@ -325,9 +326,8 @@ class Attempt:
         crash.point("decided")
         if (changed := self._region.changed) is not None:
             changed += changes.state
-        del changes
-        for report in reports:
-            report.state = []  # there may be a million of them, and nobody wants them any more
+        for listed in (changes.state, *(report.state for report in reports)):
+            forget(listed)
         before, self.checkpoint = self.checkpoint, made
         if exchange is None:
             self._region.keep()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import threading
+from typing import Any
 
+PORTION = 1_000
 _lock = threading.Lock()
 _holders: set[int] = set()
 
@@ -29,6 +31,12 @@ def let_go(owner: object) -> None:
             _holders.discard(id(owner))
             if not _holders:
                 gc.enable()
+
+
+def forget(listed: list[Any]) -> None:
+    """Empty a list that may have a million entries, little by little: all at once keeps every thread waiting."""
+    while listed:
+        del listed[-PORTION:]
 
 
 def show_young() -> None:

@@ -45,16 +45,15 @@ def keys_piece(changes: Iterable[StateChange]) -> bytes:
     import pyarrow as pa
 
     last = list({change.key: change for change in changes}.values())
-    return _written(
-        pa.table(
-            {
-                "key": pa.array([change.key for change in last], pa.binary()),
-                "value": pa.array([change.value for change in last], pa.binary()),
-                "expires": pa.array([change.expires for change in last], pa.float64()),
-                "group": pa.array([change.group for change in last], pa.int32()),
-            }
-        )
-    )
+    columns = [("key", pa.binary()), ("value", pa.binary()), ("expires", pa.float64()), ("group", pa.int32())]
+    schema = pa.schema(columns)
+    # A million at once would keep every thread waiting while they become Arrow.
+    parts = (last[first : first + AT_ONCE] for first in range(0, len(last), AT_ONCE))
+    batches = [
+        pa.record_batch([pa.array([getattr(change, name) for change in part], of) for name, of in columns], schema)
+        for part in parts
+    ]
+    return _written(pa.Table.from_batches(batches, schema).combine_chunks())
 
 
 def live_keys(contents: list[bytes], now: float) -> Iterator[tuple[bytes, bytes, float | None]]:
