@@ -81,7 +81,7 @@ steps:
 sinks:
   out: {uses: std/files, from: running, with: {path: out/, format: jsonl}}
 checkpoint: {interval: 60ms}
-engine: {uses: pipeline/pipeline, with: {probation: 4s}}
+engine: {uses: pipeline/pipeline, with: {probation: 4s, patience: 1s}}
 guarantee: exactly_once
 """
 

@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from handed import FLOW, SHOP, Launched, Project, code, judge
 
@@ -298,3 +299,58 @@ def test_a_flow_that_is_tied_to_its_process_says_so(tmp_path: Path, why: str) ->
         assert launched.ended()["code"] == 0
     finally:
         launched.close()
+
+
+SHARED = '''
+import fcntl
+from dataflare import Batch, processor, resource
+
+@resource
+def only_one():
+    """A lock that one process has."""
+    with open("LOCK", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield file
+
+@processor(cardinality="one")
+def locked(batch: Batch, only_one) -> Batch:
+    """Works with it."""
+    return batch
+'''
+
+
+def test_what_lanes_share_is_closed_before_another_process_opens_its_own(tmp_path: Path) -> None:
+    step = "steps:\n  locked: {uses: ./locked.py/locked, from: numbers}"
+    project = Project(tmp_path, FLOW.replace("from: numbers", "from: locked").replace("steps:", step))
+    (tmp_path / "locked.py").write_text(SHARED.replace("LOCK", str(tmp_path / "lock"), 1))
+    launched = Launched(project)
+    try:
+        for number, call in enumerate(["pass", "raise RuntimeError('defect')", "pass"], 1):
+            launched.until(1)
+            project.add(f"1.{number}.0", code(f"1.{number}.0", call=call))
+            told = launched.reload()
+            assert told["outcome"] == ("kept" if call == "pass" else "rolled_back"), told
+        launched.until(1)
+        assert launched.end()["code"] == 0
+    finally:
+        launched.close()
+    assert set(judge(project.rows())) == {"1.0.0", "1.1.0", "1.3.0"}
+
+
+def test_guests_run_beside_the_process_that_has_the_flow(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    project.add("1.0.0", code("1.0.0"), "worker")
+    launched = Launched(project)
+    try:
+        launched.until(1)
+        before = launched.children()
+        (tmp_path / "shop.py").write_text(SHOP.replace('"k":', '"more": ["x"] * 100, "k":'))
+        assert launched.ask("swap", plugin="./shop.py")["outcome"] == "kept"
+        launched.until(1)
+        psutil.wait_procs([psutil.Process(pid) for pid in before if psutil.pid_exists(pid)], 10)
+        left = [pid for pid in before if psutil.pid_exists(pid)]
+        assert len(left) <= 1, "the guard of guests may stay"
+        assert launched.end()["code"] == 0
+    finally:
+        launched.close()
+    judge(project.rows())

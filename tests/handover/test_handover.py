@@ -47,6 +47,7 @@ def test_a_version_that_fails_in_the_flow_is_taken_back(project: Project, launch
     told = launched.reload()
     assert told["outcome"] == "rolled_back", told
     assert told["problem"]["message"]
+    assert (told["problem"]["code"] == "reload.stuck") == ("sleep" in how), told
     assert launched.children() == []
     launched.until(2)
     project.add("1.2.0", code("1.2.0"))

@@ -20,6 +20,7 @@ from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.handing import Handing
 from dataflare_pipeline.inner_lane import ProcessorLane
 from dataflare_pipeline.keyed import KeyedState
+from dataflare_pipeline.operator import USUAL, ProcessorOp
 from dataflare_pipeline.patiently import patiently
 from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.uncollected import hold, let_go
@@ -27,11 +28,7 @@ from dataflare_pipeline.uncollected import hold, let_go
 if TYPE_CHECKING:
     from dataflare_pipeline.attempt import Attempt
     from dataflare_pipeline.lane import Lane
-    from dataflare_pipeline.operator import ProcessorOp
     from dataflare_pipeline.session import Session
-
-USUAL = 20.0
-"""Times the longest call of the older version that a call may take."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -10,7 +11,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from dataflare.errors import ConfigError, StateError
+from dataflare.hosting import release
 from dataflare.local import PREFIX as LOCAL
+from dataflare.resource import Resources
 from dataflare_pipeline.asked import Leave
 from dataflare_pipeline.operator import RECENT, ProcessorOp
 from dataflare_pipeline.preloaded import packed
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from dataflare_pipeline.runner import FlowRunner
     from dataflare_pipeline.session import Session
 
+log = logging.getLogger("dataflare.pipeline")
 Json = Any
 REST_WITHIN = 60.0
 READING_WITHIN = 10.0
@@ -98,7 +102,9 @@ class Leaving:
             raise StateError.of("run.not_running", f"the flow `{runner.session.plan.name}` is not running any more")
         for name, region in told.items():
             run = runner.regions[name]
-            region |= {"counts": _plain(run.written), "rejects": run.rejects}
+            longest = {operator.step: operator.longest for lane in run.lanes() for operator in lane.operators()}
+            region |= {"counts": _plain(run.written), "rejects": run.rejects, "longest": longest}
+        self._close_shared()
         self._epochs = {name: region["epoch"] for name, region in told.items()}
         for name, run in runner.regions.items():
             if name not in told:  # it has ended: what it counted goes with the first of the others
@@ -127,8 +133,21 @@ class Leaving:
                 return
 
     def away(self) -> None:
-        """Another process goes on with the flow."""
+        """Another process goes on with the flow, and with guests of its own."""
+        session = self._runner.session
+        release({type(session.component(step)) for step in session.plan.steps})
         self._decide(False)
+
+    def _close_shared(self) -> None:
+        """What lanes share may be locked, or of use to one process only: whoever goes on opens its own."""
+        sessions = [self._runner.session, *(run.session for run in self._runner.regions.values())]
+        try:
+            sessions[0].resources.close()
+        except Exception:
+            log.warning("something that lanes shared did not close", exc_info=True)
+        fresh = Resources()
+        for session in sessions:
+            session.resources = fresh
 
     def _decide(self, back: bool) -> None:
         for run in self._runner.regions.values():

@@ -22,6 +22,8 @@ from dataflare_pipeline.timers import KeyedTimers
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]
+USUAL = 20.0
+"""Times the longest call of the older version that a call of a new one on trial may take."""
 RECENT = 2
 """Batches that are kept to try a new version of a component on."""
 

@@ -64,17 +64,20 @@ class Successor:
             threading.Thread(target=self._runner.command, args=("stop", {}), daemon=True).start()
 
     def _answer(self, header: dict[str, Json], value: Json, parts: Sequence[bytes]) -> None:
-        told = {"op": "answer", "number": header["number"]}
+        more: list[bytes] = []
         try:
-            given = self._questions[header["op"]](value, parts)
-            answer, more = given if isinstance(given, tuple) else (given, [])
-            self._wire.send({**told, "ok": True}, answer, more)
-        except OSError:
-            os._exit(1)
+            answer = self._questions[header["op"]](value, parts)
+            if isinstance(answer, tuple):
+                answer, more = answer
+            good = True
         except BaseException as error:
             if not isinstance(error, DataflareError):
                 log.error("`%s` failed", header["op"], exc_info=error)
-            self._wire.send({**told, "ok": False}, problems_of(error))
+            answer, good = problems_of(error), False
+        try:
+            self._wire.send({"op": "answer", "number": header["number"], "ok": good}, answer, more)
+        except OSError:
+            os._exit(1)
 
     def _prepare(self, value: Json, parts: Sequence[bytes]) -> Answer:
         from dataflare_pipeline.beforehand import Beforehand

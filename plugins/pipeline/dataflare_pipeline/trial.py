@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dataflare.errors import Problem, StateError, problem_of
 from dataflare_pipeline.asked import Swap
 from dataflare_pipeline.epoch import version_of
+from dataflare_pipeline.operator import USUAL, ProcessorOp
 from dataflare_pipeline.work import Counts
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ class Trial:
     pause: float | None = None
     foreign: bool = False
     """What to go back to is in another process, which waits for the end of this trial."""
+    operators: Callable[[], Iterable[ProcessorOp]] = tuple
+    longest: Mapping[str, float] = field(default_factory=dict)
+    """Of a ``foreign`` trial: what is at work in its lanes, and seconds of the longest call of each step before."""
     voted: bool = False
     until: float = 0.0
 
@@ -96,8 +100,19 @@ class Trial:
         self.swap.ballot.check()
         if self.exchange is not None and (step := self.exchange.stuck(self.before.patience)) is not None:
             raise StateError.of("reload.stuck", f"a call of `{step}` takes far longer than it ever did before")
+        if self.foreign and (step := self._stuck()) is not None:
+            raise StateError.of("reload.stuck", f"a call of `{step}` takes far longer than it ever did before")
         if time.monotonic() > self.until:
             raise StateError.of("reload.timeout", f"no epoch with the new `{self.swap.plugin}` was committed in time")
+
+    def _stuck(self) -> str | None:
+        """The step of which a call takes far longer than its calls did in the other process."""
+        now = time.monotonic()
+        for operator in self.operators():
+            since, usual = operator.since, self.longest.get(operator.step, 0.0)
+            if since is not None and now - since > max(self.before.patience, USUAL * usual):
+                return operator.step
+        return None
 
     def judge(self, reports: Iterable[Report]) -> None:
         """Raise StateError where the new version refuses or gives far more or less than the old one did."""
