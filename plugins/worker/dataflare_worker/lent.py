@@ -59,7 +59,8 @@ class Lent:
             if name in found:
                 continue
             found[name] = known
-            extras = known.metadata.get_all("Provides-Extra") or () if OURS.match(name) else ()
+            told = known.metadata.get_all("Provides-Extra") or () if OURS.match(name) else ()
+            extras = [extra for extra in told if extra != "test"]
             for needed in parsed(known.requires or (), extras):
                 with suppress(metadata.PackageNotFoundError):
                     pending.append(metadata.distribution(needed.name))
