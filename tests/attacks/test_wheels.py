@@ -6,11 +6,9 @@ import hashlib
 import io
 import json
 import shutil
-import threading
 import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from index.served import TOKEN, taking
 from index.wheels import wheel
 from packages.projects import wheel as project_wheel
 from wheel_files import pack, sealed
@@ -27,7 +26,6 @@ from dataflare_author.wheel_check import read_wheel
 from dataflare_host.app import Host
 from dataflare_index import authors
 from dataflare_index.publishers import Submission
-from dataflare_index.serving import server_of
 from dataflare_index.submitting import SENT, submission
 from dataflare_packages.installing import install
 from dataflare_packages.lockfile import Lock, Locked, LockedFile
@@ -35,7 +33,6 @@ from dataflare_packages.lockfile import Lock, Locked, LockedFile
 from .archives import HOSTILE
 from .conftest import Run
 
-TOKEN = "a-token-for-tests-0123456789"
 Told = tuple[int, str, str | None]
 """Exit code, code of the problem, attack."""
 
@@ -50,19 +47,11 @@ def refused(run: Run) -> Callable[..., Told]:
     return call
 
 
-@contextmanager
+@pytest.fixture
 def served(index: Path, tmp_path: Path) -> Iterator[str]:
-    tokens = tmp_path / "tokens"
-    tokens.write_text(TOKEN)
-    tokens.chmod(0o600)
-    with Host.start() as host, server_of(index, 0, quiet=True, tokens=tokens, host=host) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    """The address of an index that takes uploads, with all loaders that are installed."""
+    with Host.start() as host, taking(index, tmp_path, host=host) as address:
+        yield address
 
 
 def send(to: str, sent: bytes, *wheels: Path) -> Told:
@@ -123,31 +112,29 @@ def test_it_is_refused_where_it_was_locked(kind: str, project: Path, tmp_path: P
     assert nothing_came_of_it(project)
 
 
-def test_it_is_refused_by_a_served_index(index: Path, tmp_path: Path) -> None:
+def test_it_is_refused_by_a_served_index(served: str, index: Path, tmp_path: Path) -> None:
     sound = wheel(tmp_path / "sound", "geohash", runtime="declarative")
     sent = submission([read_wheel(sound)], authors.new("Ada")).content()
-    with served(index, tmp_path) as place:
-        for kind in HOSTILE:
-            shutil.rmtree(tmp_path / "built", ignore_errors=True)
-            path, attack = made(tmp_path, kind)
-            assert send(place, sent, path) == (4, "author.hostile_wheel", attack), kind
-        assert nothing_came_of_it(index)
-        assert send(place, sent, sound) == (0, "", None)
+    for kind in HOSTILE:
+        shutil.rmtree(tmp_path / "built", ignore_errors=True)
+        path, attack = made(tmp_path, kind)
+        assert send(served, sent, path) == (4, "author.hostile_wheel", attack), kind
+    assert nothing_came_of_it(index)
+    assert send(served, sent, sound) == (0, "", None)
 
 
-def test_an_upload_is_no_better_than_what_is_in_it(index: Path, tmp_path: Path) -> None:
+def test_an_upload_is_no_better_than_what_is_in_it(served: str, index: Path, tmp_path: Path) -> None:
     sound = wheel(tmp_path / "sound", "geohash", runtime="declarative")
     sent = submission([read_wheel(sound)], authors.new("Ada")).content()
-    with served(index, tmp_path) as place:
-        for kind in ("a bomb", "overlapping files", "a link", "a hidden file", "two archives"):
-            attack, change = HOSTILE[kind]
-            upload = tmp_path / "upload.zip"
-            pack(upload, {SENT: sent, sound.name: sound.read_bytes()})
-            change(upload)
-            assert post(place, upload.read_bytes()) == (4, "publish.submission", attack), kind
-        upload = pack(tmp_path / "upload.zip", {SENT: sent, "../evil.whl": sound.read_bytes()})
-        assert post(place, upload.read_bytes()) == (4, "publish.submission", "path_traversal")
-        assert nothing_came_of_it(index)
+    for kind in ("a bomb", "overlapping files", "a link", "a hidden file", "two archives"):
+        attack, change = HOSTILE[kind]
+        upload = tmp_path / "upload.zip"
+        pack(upload, {SENT: sent, sound.name: sound.read_bytes()})
+        change(upload)
+        assert post(served, upload.read_bytes()) == (4, "publish.submission", attack), kind
+    upload = pack(tmp_path / "upload.zip", {SENT: sent, "../evil.whl": sound.read_bytes()})
+    assert post(served, upload.read_bytes()) == (4, "publish.submission", "path_traversal")
+    assert nothing_came_of_it(index)
 
 
 def other_manifest(path: Path) -> Path:
@@ -186,18 +173,17 @@ UNSOUND = {
 
 
 @pytest.mark.parametrize("code", UNSOUND)
-def test_a_served_index_believes_no_client(code: str, index: Path, tmp_path: Path) -> None:
+def test_a_served_index_believes_no_client(code: str, served: str, index: Path, tmp_path: Path) -> None:
     path = UNSOUND[code](tmp_path / "built" / "x.whl")
     ada = authors.new("Ada")
     signed = wheel(tmp_path / "signed", "geohash", runtime="declarative")
     sent = submission([read_wheel(path if code != "author.wheel" else signed)], ada).content()
-    with served(index, tmp_path) as place:
-        assert send(place, sent, path) == (2, code, None)
-        assert nothing_came_of_it(index)
-        if code == "publish.secret":
-            told = Submission.read(sent)
-            words = {**vars(told), "seen": ("dataflare_geohash/plugin.wasm",)}
-            assert send(place, Submission(**words).content(), path) == (0, "", None)
+    assert send(served, sent, path) == (2, code, None)
+    assert nothing_came_of_it(index)
+    if code == "publish.secret":
+        told = Submission.read(sent)
+        words = {**vars(told), "seen": ("dataflare_geohash/plugin.wasm",)}
+        assert send(served, Submission(**words).content(), path) == (0, "", None)
 
 
 @pytest.mark.parametrize("code", [code for code in UNSOUND if code != "plugin.wasm_invalid"])
@@ -225,13 +211,14 @@ SAID: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("said", SAID, ids=map(str, range(len(SAID))))
-def test_what_a_client_says_of_itself_is_looked_at(said: dict[str, Any], index: Path, tmp_path: Path) -> None:
+def test_what_a_client_says_of_itself_is_looked_at(
+    said: dict[str, Any], served: str, index: Path, tmp_path: Path
+) -> None:
     sound = wheel(tmp_path / "sound", "geohash", runtime="declarative")
     sent = json.loads(submission([read_wheel(sound)], authors.new("Ada")).content())
-    with served(index, tmp_path) as place:
-        code, problem, _ = send(place, json.dumps({**sent, **said}).encode(), sound)
-        assert (code, problem) in ((2, "publish.submission"), (2, "publish.report"))
-        assert nothing_came_of_it(index)
+    code, problem, _ = send(served, json.dumps({**sent, **said}).encode(), sound)
+    assert (code, problem) in ((2, "publish.submission"), (2, "publish.report"))
+    assert nothing_came_of_it(index)
 
 
 def test_a_bomb_costs_no_memory(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,9 +20,9 @@ from dataflare_index.checking import mirror, root_of, verify
 from dataflare_index.client import Client
 from dataflare_index.keys import folder_of, make_keys, read_key
 from dataflare_index.publishing import add, init, refresh, skeleton, yank
-from dataflare_index.serving import server_of
 from dataflare_index.signing import METADATA, newest
 
+from .served import serving
 from .wheels import wheel
 
 
@@ -38,10 +37,8 @@ def index(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def served(index: Path) -> Iterator[str]:
-    with server_of(index, 0, quiet=True) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
+    with serving(index) as address:
+        yield address
 
 
 def client(index: Path | str, folder: Path, root: bytes | None = None) -> Client:

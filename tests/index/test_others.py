@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,9 +20,9 @@ from dataflare_index.closure import Wanted
 from dataflare_index.others import read_all
 from dataflare_index.publishing import add, init
 from dataflare_index.rotating import rotate
-from dataflare_index.serving import server_of
 from dataflare_index.signing import newest
 
+from .served import serving
 from .wheels import wheel
 
 
@@ -53,18 +51,10 @@ def index(tmp_path: Path) -> Path:
     return place
 
 
-@contextmanager
-def serving(index: Path) -> Iterator[str]:
-    with server_of(index, 0, quiet=True) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/simple/"
-        server.shutdown()
-
-
 @pytest.fixture
 def served(index: Path) -> Iterator[str]:
-    with serving(index) as place:
-        yield place
+    with serving(index) as address:
+        yield f"{address}/simple/"
 
 
 def install(tool: str, place: str, target: Path, *more: str) -> set[str]:
@@ -101,7 +91,7 @@ def upstream(tmp_path: Path) -> Iterator[str]:
     init(place, "upstream")
     add(place, [wheel(tmp_path / "up", "up", runtime="python", needs="zz-lib")], deps=Wanted([str(shelf)]))
     with serving(place) as address:
-        yield address
+        yield f"{address}/simple/"
 
 
 def test_they_come_from_an_index_for_all_platforms_and_pythons(upstream: str, tmp_path: Path) -> None:
@@ -113,12 +103,16 @@ def test_they_come_from_an_index_for_all_platforms_and_pythons(upstream: str, tm
     assert sorted(told) == sorted([plugin.name, *more, *(f"zz_lib-1.0-{tag}.whl" for tag in TAGS)])
     assert verify(place) == []
     with serving(place) as address:
-        assert install("pip", address, tmp_path / "here") == {"dataflare_needy-1.0.0", "zz_lib-1.0", "zz_base-1.0"}
+        assert install("pip", f"{address}/simple/", tmp_path / "here") == {
+            "dataflare_needy-1.0.0",
+            "zz_lib-1.0",
+            "zz_base-1.0",
+        }
         for python, platform, more in (("3.12", "windows", {"zz_win-1.0"}), ("3.13", "linux", {"zz_new-1.0"})):
             target = tmp_path / platform
             asked = ["--python-platform", platform, "--python-version", python]
             wanted = {"dataflare_needy-1.0.0", "zz_lib-1.0", "zz_base-1.0", *more}
-            assert install("uv", address, target, *asked) == wanted
+            assert install("uv", f"{address}/simple/", target, *asked) == wanted
             number = python.replace(".", "")
             tag = f"cp{number}-cp{number}-{'win_amd64' if platform == 'windows' else 'linux_x86_64'}"
             assert tag in (target / "zz_lib.py").read_text()

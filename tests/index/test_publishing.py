@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +25,8 @@ from dataflare_index.serving import server_of
 from dataflare_index.submitting import publish, submission
 from dataflare_index.trusted import Trusted, trust
 
+from .served import TOKEN, serving, taking
 from .wheels import wheel
-
-TOKEN = "a-token-for-tests-0123456789"
 
 
 @pytest.fixture
@@ -301,26 +298,11 @@ def test_what_only_looks_like_a_secret_is_let_through(
     publish([plugin(tmp_path, content=text.encode())], str(index), ada, host)
 
 
-@contextmanager
-def served(index: Path, tmp_path: Path) -> Iterator[str]:
-    tokens = tmp_path / "tokens"
-    tokens.write_text(f"# ours\n{TOKEN}\n")
-    tokens.chmod(0o600)
-    with server_of(index, 0, quiet=True, tokens=tokens) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_a_served_index_takes_uploads_with_a_token(
     index: Path, tmp_path: Path, ada: Author, eve: Author, host: Host
 ) -> None:
     made, other = plugin(tmp_path), plugin(tmp_path, "1.1.0")
-    with served(index, tmp_path) as place:
+    with taking(index, tmp_path) as place:
         assert refusal(lambda: publish([made], place, ada, host)) == ("publish.token", None)
         assert refusal(lambda: publish([made], place, ada, host, token="other")) == ("publish.token", None)
         assert publish([made], place, ada, host, token=TOKEN)["added"] == [made.name]
@@ -332,13 +314,8 @@ def test_a_served_index_takes_uploads_with_a_token(
             assert (answer.status_code, answer.json()["problems"][0]["code"]) == (422, "publish.submission")
         one = trust(tmp_path / "project", place, root_of(index))
         one.check_publisher(one.plugin("geohash"), "1.0.0")
-    with server_of(index, 0, quiet=True) as closed:
-        thread = threading.Thread(target=closed.serve_forever)
-        thread.start()
-        shut = f"http://127.0.0.1:{closed.server_address[1]}"
+    with serving(index) as shut:
         assert refusal(lambda: publish([other], shut, ada, host, token=TOKEN)) == ("publish.closed", None)
-        closed.shutdown()
-        thread.join()
     assert refusal(lambda: publish([other], "http://plugins.example", ada, host, token=TOKEN)) == (
         "publish.place",
         None,

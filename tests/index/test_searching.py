@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from dataflare_index.checking import mirror, root_of, verify
 from dataflare_index.client import Client
 from dataflare_index.publishing import add, init, yank
 from dataflare_index.searching import lines_in, matching, read
-from dataflare_index.serving import server_of
 from dataflare_index.trusted import trust
 
+from .served import serving
 from .wheels import wheel
 
 
@@ -80,9 +79,7 @@ def test_the_command(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert [(each["name"], each["index"]) for each in found["plugins"]] == [("geohash", "test")]
     assert "geofence 1.0.0  For tests." in told("fence", "--index", str(index))
     assert "index.none" in told("geo", "--index", str(tmp_path), code=2)
-    with server_of(index, 0, quiet=True) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        place = f"http://127.0.0.1:{server.server_address[1]}"
+    with serving(index) as place:
         assert "geofence 1.0.0  For tests." in told("fence", "--index", place)
         assert "index.unreachable" in told("fence", "--index", f"{place}/nowhere", code=1)
         trust(tmp_path / "project", place, root_of(index), "served")
@@ -90,7 +87,6 @@ def test_the_command(index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
         for asked, wanted in ((place, "served"), ("served", "served"), ("test", "test"), (str(index), "test")):
             found = json.loads(told("fence", "--index", asked, *project))["plugins"]
             assert [each["index"] for each in found] == [wanted]
-        server.shutdown()
     assert "index.none" in told("geo", "--project", str(tmp_path), code=2)
 
 

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 
-def write(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, also through a loss of power. Raises OSError."""
+def write(file: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file whole or not at all, also through a loss of power. ``mode``: who may do what. Raises OSError."""
     aside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as out:
+        aside.unlink(missing_ok=True)
+        with open(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())

@@ -11,6 +11,7 @@ from typing import Any
 from securesystemslib.signer._crypto_signer import CryptoSigner
 
 from dataflare.errors import ConfigError
+from dataflare_author import whole
 from dataflare_index.dsse import opened, public_of, read_private, sign, text_of
 from dataflare_index.signing import put
 
@@ -128,12 +129,6 @@ def _write(author: Author) -> None:
     told = {"identity": author.identity, "keyid": author.keyid, "successions": list(author.successions)}
     content = (json.dumps(told, indent=1) + "\n").encode()
     put(file.with_suffix(".next.json"), content)
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as out:
-        out.write(author.signer.private_bytes)
-        out.flush()
-        os.fsync(out.fileno())
-    aside.replace(file)
+    whole.write(file, author.signer.private_bytes, 0o600)
     put(file.with_suffix(".json"), content)
     file.with_suffix(".next.json").unlink()
