@@ -1,9 +1,10 @@
-"""Reloads of a worker plugin under load: what stands still, and whether a row is lost or doubled.
+"""Reloads of a plugin under load: what stands still, and whether a row is lost or doubled.
 
-``python bench/reload.py [--reloads N] [--keys N] [--rate N]``. One version in five is bad: it dies, hangs, cannot
-migrate its state, refuses everything or gives nothing. Afterwards the same rows go through an undisturbed run, and both
-outputs must be equal by content. Told: rows a second, the pause that the answers tell, the longest gap between two
-batches behind the reloaded steps from the question to the answer, by outcome, and (``before``) in a second before that.
+``python bench/reload.py [--inline] [--reloads N] [--keys N] [--rate N]``. The plugin runs in a worker, or in the flow's
+own process (``--inline``), so that each reload hands the flow to a new one. One version in five is bad: it dies, hangs,
+cannot migrate its state, refuses everything or gives nothing. Afterwards the same rows go through an undisturbed run,
+and both outputs must be equal by content. Told: rows a second, the pause that the answers tell, the longest gap between
+two batches behind the reloaded steps from the question to the answer, by outcome, and (``before``) in a second before.
 """
 
 from __future__ import annotations
@@ -120,7 +121,8 @@ guarantee: exactly_once
 class Project:
     """A folder with a flow of one source, one plugin and one sink."""
 
-    def __init__(self, folder: Path, most: int, keys: int, rate: int) -> None:
+    def __init__(self, folder: Path, most: int, keys: int, rate: int, inline: bool) -> None:
+        self.inline = inline
         self.folder, self.file = folder, folder / "flow.yaml"
         folder.mkdir()
         self.file.write_text(FLOW.format(most=most, keys=keys, rate=rate))
@@ -135,6 +137,7 @@ class Project:
         code = PLUGIN.format(call=BAD.get(how or "", "pass"), state=state, migrate=migrate)
         (place / "__init__.py").write_text(code)
         told = f'[plugins.tagger]\nfolder = "plugins/{version}/dataflare_tagger"\n'
+        told += 'isolation = "inline"\n' if self.inline else ""
         (self.folder / "plugins.toml").write_text(f"# {version}\n{told}")
 
     def rows(self) -> list[str]:
@@ -196,12 +199,13 @@ def disturbed(project: Project, reloads: int, keys: int) -> tuple[int, list[dict
 def main() -> None:
     """All of it."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inline", action="store_true", help="The plugin runs in the flow's own process.")
     parser.add_argument("--reloads", type=int, default=100)
     parser.add_argument("--keys", type=int, default=0, help="Keys that the state has before the first reload.")
     parser.add_argument("--rate", type=int, default=500_000, help="Rows a second; 0: as fast as it can.")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
-        project = Project(Path(made) / "disturbed", 10**12, given.keys, given.rate)
+        project = Project(Path(made) / "disturbed", 10**12, given.keys, given.rate, given.inline)
         project.add("1.0.0", 1)
         read, told = disturbed(project, given.reloads, given.keys)
         for outcome in ("kept", "rolled_back", "refused"):
@@ -216,7 +220,7 @@ def main() -> None:
                     )
         wrong = [each for each in told if (each["outcome"] == "kept") != (each["how"] is None)]
         print(f"outcomes that are not as they must be: {len(wrong)} {json.dumps(wrong) if wrong else ''}")
-        calm = Project(Path(made) / "calm", read, given.keys, 0)
+        calm = Project(Path(made) / "calm", read, given.keys, 0, given.inline)
         calm.add("1.0.0", 1)
         with Host.start() as host:
             assert run_plan(host.plan(calm.file), host).status == "finished"

@@ -32,10 +32,10 @@ ENOUGH = Path(__file__).with_name("enough")
 
 @source
 def numbers(position: int = 0, *, most: int = 1_000_000):
-    """Numbers, a hundred to a batch, until the file `enough` is there."""
+    """Numbers, a hundred to a batch, until the file `enough` is there; a key is in two batches or three."""
     while position < most and not ENOUGH.exists():
         end = position + 100
-        yield {"n": list(range(position, end)), "k": [n % 7 for n in range(position, end)]}, end
+        yield {"n": list(range(position, end)), "k": [n // 150 for n in range(position, end)]}, end
         position = end
         yield Idle(after=0.002)
 '''

@@ -60,8 +60,6 @@ class Attempt:
         self._requests = region.requests
         self._hurry = False
         self._held_since = time.monotonic()
-        self._through = 0.0
-        """When the last rows of the last epoch had gone through all lanes."""
         self._mailbox = Mailbox(region.session, region.lease, region.trial)
         self._evolution = Evolution(self.wake)
         self._decisions = Decisions(
@@ -325,7 +323,7 @@ class Attempt:
         self._store.commit(made, changes, self._token)
         crash.point("decided")
         if (changed := self._region.changed) is not None:
-            changed += changes.state
+            changed.put(list(changes.state))
         for listed in (changes.state, *(report.state for report in reports)):
             forget(listed)
         before, self.checkpoint = self.checkpoint, made
@@ -348,7 +346,6 @@ class Attempt:
             if report is not None and report.epoch == epoch:
                 missing.discard(report.lane)
                 reports.append(report)
-        self._through = time.monotonic()
         return reports
 
     def _quiet(self) -> None:
@@ -397,7 +394,8 @@ class Attempt:
         """Is the region to come to rest? The lanes end, and it waits for whoever asked."""
         for leave in self._requests.take(Leave):
             if not leave.back.done():
-                self._region.leaving, self._region.still_since = leave, max(self._held_since, self._through)
+                last = max((sink.wrote for sink in self._sinks()), default=0.0)
+                self._region.leaving, self._region.still_since = leave, max(self._held_since, last)
         return self._region.leaving is not None
 
     def _replayed(self) -> bool:

@@ -206,10 +206,15 @@ class KeyedState:
         held = self._values.setdefault(name, {})
         if value is None:
             held.pop(key, None)
+            self._made.get(name, {}).pop(key, None)
             return
         held[key] = value
         if value[1] is not None:
             self._mortal.add(name)
+
+    def keep(self, name: str, changes: Iterable[StateChange]) -> None:
+        """These keys are in a new form, which the next epoch keeps where they do not change again."""
+        self._made.setdefault(name, {}).update((change.key, change) for change in changes)
 
     def renew(self) -> None:
         """Everything is in a new form, which the next epoch keeps."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import queue
 import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from dataflare_pipeline.preloaded import packed
 from dataflare_pipeline.work import Counts, ipc
 
 if TYPE_CHECKING:
+    from dataflare.checkpoint import StateChange
     from dataflare_pipeline.runner import FlowRunner
     from dataflare_pipeline.session import Session
 
@@ -49,7 +52,7 @@ class Leaving:
             raise ConfigError.of("reload.not_used", f"no step of `{session.plan.name}` is of the plugin `{plugin}`")
         refuse_tied(session)
         for run in self._runner.regions.values():
-            run.changed = []
+            run.changed = queue.SimpleQueue()
         for operator in self._operators(plugin):
             if not operator.recent.maxlen:
                 operator.recent = deque(operator.recent, RECENT)
@@ -71,6 +74,12 @@ class Leaving:
                 told.append({"step": operator.step, "input": input, "ingested": at})
                 parts.append(ipc(batch.arrow))
         return {"batches": told, "schemas": schemas}, parts
+
+    def changes(self) -> tuple[Json, list[bytes]]:
+        """The keys that epochs have changed since this was last asked: how many, and what became of them by region."""
+        found = {name: self._changed(name) for name in self._runner.regions}
+        told = {"regions": list(found), "keys": sum(map(len, found.values()))}
+        return told, [packed(changes) for changes in found.values()]
 
     def rest(self) -> tuple[Json, list[bytes]]:
         """Bring every region to rest at its next barrier; what whoever goes on from there needs of it.
@@ -110,7 +119,7 @@ class Leaving:
             if name not in told:  # it has ended: what it counted goes with the first of the others
                 next(iter(told.values()))["counts"] |= _plain(run.written)
         metrics = {step: dict(found.values) for step, found in runner.session.metrics.items() if found.values}
-        changes = [packed(runner.regions[name].changed or ()) for name in told]
+        changes = [packed(self._changed(name)) for name in told]
         return {"regions": told, "metrics": metrics, "started": runner.started}, changes
 
     def moved(self) -> bool:
@@ -137,6 +146,14 @@ class Leaving:
         session = self._runner.session
         release({type(session.component(step)) for step in session.plan.steps})
         self._decide(False)
+
+    def _changed(self, region: str) -> list[StateChange]:
+        found: list[StateChange] = []
+        changed = self._runner.regions[region].changed
+        with suppress(queue.Empty):
+            while changed is not None:
+                found += changed.get_nowait()
+        return found
 
     def _close_shared(self) -> None:
         """What lanes share may be locked, or of use to one process only: whoever goes on opens its own."""

@@ -43,17 +43,20 @@ class Preloaded:
         """The state of a step's first lane."""
         return self._states[(step, 0)]
 
-    def carried(self, region: str, incarnation: str, epoch: int, changes: Sequence[StateChange]) -> Carried:
-        """The state of a region as it is at an epoch; ``changes`` were committed since it began to be read."""
+    def carried(self, region: str, incarnation: str, epoch: int) -> Carried:
+        """The state of a region as it is at an epoch, all that was changed until then given to ``follow``."""
+        steps = self._session.part.layout.regions[region].steps
+        states = {key: state for key, state in self._states.items() if key[0] in steps}
+        return Carried(incarnation, epoch, states, frozenset(self._drivers))
+
+    def follow(self, changes: Sequence[StateChange]) -> None:
+        """Make changes that were committed since the state began to be read."""
         latest: dict[tuple[str, str], dict[bytes, StateChange]] = {}
         for change in changes:
             if (change.step, 0) in self._states:
                 latest.setdefault((change.step, change.name), {})[change.key] = change
         for (step, name), by_key in latest.items():
             self._change(step, name, by_key)
-        steps = self._session.part.layout.regions[region].steps
-        states = {key: state for key, state in self._states.items() if key[0] in steps}
-        return Carried(incarnation, epoch, states, frozenset(self._drivers))
 
     def _load(self, region: str, step: str, held: Checkpoint | None) -> None:
         plan, store = self._session.plan, self._session.store
@@ -73,16 +76,26 @@ class Preloaded:
             if owner == step and name.partition("/")[0] in declared:
                 rows = list(self._in_form(step, name, store.state(plan.name, region, step, name)))
                 for lane in range(lanes):
-                    self._states[(step, lane)].load(name, (row for row in rows if _is_of(row[0], lane, lanes)))
+                    mine = [row for row in rows if _is_of(row[0], lane, lanes)]
+                    self._states[(step, lane)].load(name, mine)
+                    self._keep(step, name, lane, mine)
 
     def _change(self, step: str, name: str, changes: Mapping[bytes, StateChange]) -> None:
         rows = ((key, each.value, each.expires) for key, each in changes.items() if each.value is not None)
-        values = {key: (json.loads(data), expires) for key, data, expires in self._in_form(step, name, rows)}
+        moved = {row[0]: row for row in self._in_form(step, name, rows)}
         lanes = self._lanes(step)
-        for key in changes:
-            for lane in range(lanes):
-                if _is_of(key, lane, lanes):
-                    self._states[(step, lane)].set(name, key, values.get(key))
+        for lane in range(lanes):
+            state, mine = self._states[(step, lane)], [key for key in changes if _is_of(key, lane, lanes)]
+            for key in mine:
+                value = None if key not in moved else (json.loads(moved[key][1]), moved[key][2])
+                state.set(name, key, value)
+            self._keep(step, name, lane, (moved[key] for key in mine if key in moved))
+
+    def _keep(self, step: str, name: str, lane: int, rows: Iterable[migrate.Row]) -> None:
+        """What is in another form than the store has it in."""
+        if step in self._drivers and name not in (TIMERS, KEY_SCHEMA):
+            changes = (StateChange(step, name, group_of(key), key, data, expires) for key, data, expires in rows)
+            self._states[(step, lane)].keep(name, changes)
 
     def _in_form(self, step: str, name: str, rows: Iterable[migrate.Row]) -> Iterator[migrate.Row]:
         if step not in self._drivers or name in (TIMERS, KEY_SCHEMA):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 
 from dataflare import crash
@@ -54,14 +55,14 @@ class RegionRun:
         self.leaving: Leave | None = None
         """Somebody wants the region at rest, and waits for it."""
         self.still_since = 0.0
-        """When the last row before the last rest had gone through all lanes (monotonic seconds)."""
+        """When the sources were held for the last rest, or a sink took the last rows (monotonic seconds)."""
         self.reading = threading.Event()
         """An attempt has opened everything, and reads."""
         self.carried: Carried | None = None
         """The keyed state that the attempt before has left in memory."""
         self.returning: Trial | None = None
         """What was taken back, until the older generation reads again."""
-        self.changed: list[StateChange] | None = None
+        self.changed: queue.SimpleQueue[list[StateChange]] | None = None
         """Keys that epochs changed, in their order, while somebody wants to know."""
         self._shown: tuple[dict[str, Counts], Attempt | None] = ({}, None)
         self._failed = False

@@ -23,6 +23,7 @@ from dataflare_pipeline.leaving import flow_of, refuse_tied
 from dataflare_pipeline.loaded import others
 from dataflare_pipeline.process import RunnerProcess, Told
 from dataflare_pipeline.runner import ANSWER_WITHIN, HANDED, FlowRunner
+from dataflare_pipeline.warming import libraries
 
 if TYPE_CHECKING:
     from dataflare_pipeline.asked import Answer
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 log = logging.getLogger("dataflare.pipeline")
 Json = Any
 PREPARED_WITHIN = 60.0
-MARGIN = 5.0
+MARGIN = 3.0
 """Seconds beyond the probation, after which the process on trial is not believed to say anything any more."""
 TAKEN_WITHIN = 30.0
+ROUNDS, FEW = 5, 10_000
+"""What changes while a process makes ready follows it in rounds, until about so many keys are left for the barrier."""
 GRACE = 2.0
 """Seconds that a process whose trial is over has to end by itself."""
 MEND = "mend the new version; what it wrote to stderr may say why"
@@ -184,7 +187,7 @@ class Relay:
         try:
             process = RunnerProcess(interpreter(self._session.plan))
             try:
-                self._prepare(process, holder, {**brief, "host": self._session.host.settings()})
+                self._prepare(process, holder, {**brief, "host": self._session.host.settings(), "modules": libraries()})
                 crash.point("prepared-beside")
                 rest, changes = holder.leaving("rest")
             except BaseException:
@@ -199,9 +202,13 @@ class Relay:
         until = time.monotonic() + PREPARED_WITHIN
         try:
             process.ask("prepare", brief, within=PREPARED_WITHIN)
-            process.ask(
-                "shadow", *holder.leaving("recent", {"plugin": brief["plugin"]}), within=until - time.monotonic()
-            )
+            recent = holder.leaving("recent", {"plugin": brief["plugin"]})
+            process.ask("shadow", *recent, within=until - time.monotonic())
+            for _ in range(ROUNDS):
+                told, changes = holder.leaving("changes")
+                process.ask("follow", told, changes, within=until - time.monotonic())
+                if told["keys"] <= FEW:
+                    break
         except TimeoutError as error:
             message = f"the new process was not ready within {PREPARED_WITHIN:.0f} s"
             raise StateError.of(

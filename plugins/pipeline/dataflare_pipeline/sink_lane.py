@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import time
 
 from dataflare import crash
 from dataflare.batch import Batch, Rejected
@@ -43,6 +44,8 @@ class SinkLane(InnerLane):
         """The epoch that is prepared and not decided, and its token."""
         self.may_abort = True
         """False once this runner is fenced: what stands in the target may be a newer one's."""
+        self.wrote = 0.0
+        """When it took rows last (monotonic seconds)."""
         self._epoch = 0
         self._begun = False
         self._guard = guard
@@ -133,5 +136,6 @@ class SinkLane(InnerLane):
         self._budget.gate()
         crash.point("write")
         rejected = self.driver.write(part)
+        self.wrote = time.monotonic()
         crash.point("written")
         return rejected

@@ -59,6 +59,8 @@ class SourceLane(Lane):
         """The source is asked for rows, or what it gave is not delivered yet."""
         self.busy = False
         """Rows were taken from the source that are not delivered yet."""
+        self.gave = 0.0
+        """When its first rows had been delivered (monotonic seconds)."""
         self.dirty = False
         """Something was delivered, or a position moved, since the last barrier."""
         self.rounds: Generator[tuple[list[Split], Json]] | None = None
@@ -267,6 +269,7 @@ class SourceLane(Lane):
         crash.point("read")
         self.deliver(work, lambda: self._move(active, position, ended, size if readings else None))
         self.busy = False
+        self.gave = self.gave or time.monotonic()
         if readings:
             self._announce()
 

@@ -45,8 +45,9 @@ class Taking:
         swap = Swap(session, self._ready.plugin, self._ballot, future=self.futures[name])
         usual = {step: counts.copy() for step, counts in run.written.items()}
         run.trial = Trial(swap, session, usual, float(told["since"]), foreign=True, longest=told["longest"])
-        run.trial.operators = lambda: [operator for lane in run.lanes() for operator in lane.operators()]
-        run.carried = self._ready.state.carried(name, told["incarnation"], told["epoch"], self._changes[name])
+        run.trial.lanes = run.lanes
+        self._ready.state.follow(self._changes[name])
+        run.carried = self._ready.state.carried(name, told["incarnation"], told["epoch"])
         run.lease.take(int(told["token"]))
 
     def result(self) -> Answer:

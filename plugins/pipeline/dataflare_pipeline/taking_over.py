@@ -6,6 +6,7 @@ do over a line, and ends with it.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -37,10 +38,12 @@ class Successor:
         self._questions: dict[str, Callable[..., Answer]] = {
             "prepare": self._prepare,
             "shadow": self._shadow,
+            "follow": self._follow,
             "take": self._take,
             "begin": self._begin,
             "command": lambda value, parts: self._runner.command(value["name"], value["args"]),
             "budget": lambda value, parts: self._runner.session.budget.set(*value),
+            "changes": lambda value, parts: self._runner.leaving.changes(),
             "brief": lambda value, parts: self._runner.leaving.brief(value["plugin"], value["version"]),
             "recent": lambda value, parts: self._runner.leaving.recent(value["plugin"]),
             "rest": lambda value, parts: self._runner.leaving.rest(),
@@ -81,12 +84,25 @@ class Successor:
 
     def _prepare(self, value: Json, parts: Sequence[bytes]) -> Answer:
         from dataflare_pipeline.beforehand import Beforehand
+        from dataflare_pipeline.warming import warm_up
 
+        warm_up(value["modules"])
         self._ready = Beforehand(value)
         return {}
 
     def _shadow(self, value: Json, parts: Sequence[bytes]) -> Answer:
         self._ready.shadow(value, parts)
+        return {}
+
+    def _follow(self, value: Json, parts: Sequence[bytes]) -> Answer:
+        """Keys that the other process has changed meanwhile."""
+        from dataflare_pipeline.preloaded import unpacked
+
+        for part in parts:
+            self._ready.state.follow(unpacked(part))
+        # What is there now stays: a collection that looks it through would stop everything.
+        gc.collect()
+        gc.freeze()
         return {}
 
     def _take(self, value: Json, parts: Sequence[bytes]) -> Answer:

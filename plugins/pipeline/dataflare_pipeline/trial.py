@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from dataflare.errors import Problem, StateError, problem_of
 from dataflare_pipeline.asked import Swap
 from dataflare_pipeline.epoch import version_of
-from dataflare_pipeline.operator import USUAL, ProcessorOp
+from dataflare_pipeline.operator import USUAL
+from dataflare_pipeline.source_lane import SourceLane
 from dataflare_pipeline.work import Counts
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Trial:
     pause: float | None = None
     foreign: bool = False
     """What to go back to is in another process, which waits for the end of this trial."""
-    operators: Callable[[], Iterable[ProcessorOp]] = tuple
+    lanes: Callable[[], Iterable[Lane]] = tuple
     longest: Mapping[str, float] = field(default_factory=dict)
-    """Of a ``foreign`` trial: what is at work in its lanes, and seconds of the longest call of each step before."""
+    """Of a ``foreign`` trial: its lanes, and seconds of the longest call of each step before."""
     voted: bool = False
     until: float = 0.0
 
@@ -82,6 +83,12 @@ class Trial:
                 return False
         return late
 
+    def stood_still(self) -> None:
+        """Of a ``foreign`` trial: the pause lasts until a source has delivered rows, where any came."""
+        gave = [lane.gave for lane in self.lanes() if isinstance(lane, SourceLane) and lane.gave]
+        if gave:
+            self.pause = min(gave) - self.began
+
     def vote(self) -> None:
         """This region could commit now."""
         if not self.voted:
@@ -108,7 +115,7 @@ class Trial:
     def _stuck(self) -> str | None:
         """The step of which a call takes far longer than its calls did in the other process."""
         now = time.monotonic()
-        for operator in self.operators():
+        for operator in (operator for lane in self.lanes() for operator in lane.operators()):
             since, usual = operator.since, self.longest.get(operator.step, 0.0)
             if since is not None and now - since > max(self.before.patience, USUAL * usual):
                 return operator.step
@@ -151,6 +158,7 @@ class Trial:
         if not self.foreign and old.generation is not None and old.generation != new.generation:
             # An end of guests takes its time, and the epoch is not committed everywhere yet.
             threading.Thread(target=new.host.retire, args=(old.generation,), name="retire", daemon=True).start()
+        self.stood_still()
         self._tell("kept", None, 0)
 
     def roll_back(self, error: BaseException, replayed: int) -> None:
