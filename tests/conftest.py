@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,8 @@ from hypothesis import settings
 sys.path.insert(0, str(Path(__file__).parent))
 import postgres as pg
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background: so would all that tests start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("dataflare", deadline=None)
 settings.load_profile("dataflare")
 

@@ -194,3 +194,17 @@ def test_what_extism_compiled_and_somebody_changed_is_compiled_again(
         path.write_bytes(content[:-100] + bytes(100))
     assert answer() == wanted
     assert modules() == written
+
+
+def test_what_another_process_writes_just_now_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plain: Path
+) -> None:
+    monkeypatch.setenv("DATAFLARE_CACHE", str(tmp_path))
+    ExtismModule(plain, LIMITS).instance({})
+    (written,) = {path.parent for path in tmp_path.rglob("wasmtime-*/*") if path.is_file()}
+    unfinished = written / "another.wip-atomic-write-mod"
+    unfinished.write_bytes(b"half a mod")
+    ExtismModule(plain, LIMITS).instance({})
+    assert unfinished.read_bytes() == b"half a mod"
+    told = json.loads((tmp_path / "wasm" / "extism" / "seal").read_bytes())
+    assert told["files"] and not any(unfinished.name in name for name in told["files"])

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dataflare_wasm.sealed import SealedFolder, digest_of, usual_folder
@@ -55,19 +55,23 @@ def _sweep(folder: SealedFolder) -> None:
         files = told["files"] if folder.holds(told["sealed"], json.dumps(told["files"])) else {}
     except (OSError, ValueError, KeyError, TypeError):
         files = {}
-    for name, file in _files(folder):
-        if files.get(name) != digest_of(file):
-            _log.warning("what Extism compiled is made again: %s is not what was written", file.name)
-            file.unlink()
+    for name, digest in _digests(folder).items():
+        if files.get(name) != digest:
+            _log.warning("what Extism compiled is made again: %s is not what was written", name)
+            (folder.path / name).unlink(missing_ok=True)
 
 
 def _seal(folder: SealedFolder) -> None:
-    files = {name: digest_of(file) for name, file in _files(folder)}
+    files = _digests(folder)
     told = {"files": files, "sealed": folder.seal(json.dumps(files))}
     folder.write(folder.path / "seal", json.dumps(told).encode())
 
 
-def _files(folder: SealedFolder) -> list[tuple[str, Path]]:
-    """What Extism compiled; beside it are counts of uses, which change at any time."""
-    found = (path for path in sorted((folder.path / "modules").rglob("*")) if path.is_file())
-    return [(str(path.relative_to(folder.path)), path) for path in found if path.suffix != ".stats"]
+def _digests(folder: SealedFolder) -> dict[str, str]:
+    """What Extism compiled, each with its digest; counts of uses and what is being written change at any time."""
+    found = {}
+    for path in sorted((folder.path / "modules").rglob("*")):
+        if path.is_file() and path.suffix != ".stats" and not path.suffix.startswith(".wip-"):
+            with suppress(FileNotFoundError):  # another process has just taken it away
+                found[str(path.relative_to(folder.path))] = digest_of(path)
+    return found
