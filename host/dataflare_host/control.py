@@ -113,8 +113,7 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], Json]:
 
 
 def _error_of(answer: Json) -> DataflareError:
-    known = Problem.__dataclass_fields__
-    problems = [Problem(**{key: item[key] for key in item if key in known}) for item in answer or ()]
+    problems = [Problem.from_json(item) for item in answer or ()]
     kind = ConfigError if problems and problems[0].kind == "config" else Failed
     return kind(*problems)
 

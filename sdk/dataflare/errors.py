@@ -18,6 +18,7 @@ Only ``Reject`` and ``Retry`` steer the engine; every other exception means that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -61,6 +62,11 @@ class Problem:
             "fix": self.fix,
         }
         return {**given, "details": self.details} if self.details else given
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Problem:
+        """The problem that ``as_json`` told; words that this version does not know are left out."""
+        return cls(**{key: told[key] for key in told if key in cls.__dataclass_fields__})
 
     def place(self) -> str:
         """Where it is, as ``flow.yaml:14:3  /sources/orders``; empty if unknown."""

@@ -97,5 +97,4 @@ def _handed(project: Path, flow: str, plugin: str) -> str | None:
 def _not_kept(told: dict[str, Json] | None) -> DataflareError:
     if told is None:
         return Failed.of("reload.failed", "the new version did not stay")
-    known = {key: value for key, value in told.items() if key in Problem.__dataclass_fields__}
-    return ConfigError(Problem(**known))
+    return ConfigError(Problem.from_json(told))

@@ -60,8 +60,7 @@ class Swap(Command, name="plugin.reload"):
         """How it went, why, and for how long the flow stood still."""
         lines = [f"{answer['outcome'].replace('_', ' ')}  the flow stood still for {answer['pause_ms']:g} ms"]
         if answer["problem"] is not None:
-            known = Problem.__dataclass_fields__
-            lines.append(Problem(**{key: value for key, value in answer["problem"].items() if key in known}).render())
+            lines.append(Problem.from_json(answer["problem"]).render())
         return "\n".join(lines)
 
     def _asked(self, line: Line, name: str, version: str, project: Path, host: Any) -> Json:

@@ -144,8 +144,7 @@ class Verify(Command, name="index.verify"):
         """The problems go to stderr."""
         from dataflare import Problem
 
-        known = Problem.__dataclass_fields__
-        show_problems(Problem(**{key: told[key] for key in told if key in known}) for told in answer["problems"])
+        show_problems(Problem.from_json(told) for told in answer["problems"])
         return "all that is published is as it was signed" if answer["ok"] else ""
 
 

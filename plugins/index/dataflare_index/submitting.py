@@ -91,8 +91,7 @@ def _send(wheels: Sequence[Wheel], to: str, sent: Submission, token: str) -> dic
             told = json.loads(_short(answer.iter_bytes()))
         if answer.status_code == 200:
             return dict(told)
-        known = Problem.__dataclass_fields__
-        problems = [Problem(**{key: each[key] for key in each if key in known}) for each in told["problems"]]
+        problems = [Problem.from_json(each) for each in told["problems"]]
         refused = NotTrusted if told.get("exit_code") == NotTrusted.exit_code else ConfigError
     except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"{to} did not take it"

@@ -10,14 +10,11 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dataflare.errors import ConfigError
 from dataflare_packages.lockfile import Lock, read_lock
 from dataflare_packages.pylocks import file_of
-
-if TYPE_CHECKING:
-    from dataflare_worker.environments import Environments
 
 Json = Any
 KEY = "inline"
@@ -32,17 +29,10 @@ def prepared(lock: Lock, project: Path, before: Mapping[str, Json]) -> dict[str,
     others = {prefix: dict(each) for prefix, each in before.items() if each.get("pylock") == lock.inline}
     if not lock.inline or lies_here(project):
         return others
-    from dataflare_worker.environments import Environments
+    from dataflare_worker.environments import Environments, Recipe
 
-    python, _ = ready(project, Environments())
+    python, _ = Environments().ready(Recipe.inline(project / file_of("")), check=True)
     return {**others, sys.prefix: {"folder": str(python.parents[1]), "pylock": lock.inline}}
-
-
-def ready(project: Path, environments: Environments) -> tuple[Path, bool]:
-    """The interpreter of the environment of a project's inline plugins, and whether it had to be made."""
-    from dataflare_worker.environments import Recipe
-
-    return environments.ready(Recipe.inline(project / file_of("")), check=True)
 
 
 def interpreter_of(project: Path) -> Path | None:

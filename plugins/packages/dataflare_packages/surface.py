@@ -68,13 +68,7 @@ def surface_of(given: str, project: Path) -> Surface:
 
 def _sound(described: Mapping[str, Json]) -> Mapping[str, Json]:
     """What ``describe`` says of a component, where its parts are of the right types. Raises TypeError."""
-    for word, kind in (
-        ("config", dict),
-        ("abilities", dict),
-        ("aliases", list),
-        ("operations", list),
-        ("version", int),
-    ):
+    for word, kind in _TYPES.items():
         if not isinstance(described.get(word, kind()), (kind, type(None))):
             raise TypeError(f"`{word}` of `{described['name']}` is {described[word]!r}")
     return described

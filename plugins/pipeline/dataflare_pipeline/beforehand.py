@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataflare.batch import Batch, Envelope
-from dataflare.context import Context, FixedClock
-from dataflare.drive import ProcessorDriver, SourceDriver, driver_for
+from dataflare.context import Context
 from dataflare.errors import ConfigError, StateError
 from dataflare.hosting import warm
 from dataflare.schema import Schema
-from dataflare.split import Resume
 from dataflare_host import Host
 from dataflare_host.kinds import Budget
 from dataflare_host.layout import Layout, Part, Region
 from dataflare_host.manifest import Manifest
-from dataflare_host.plan import Plan, StepPlan
-from dataflare_pipeline import migrate
+from dataflare_host.plan import Plan
 from dataflare_pipeline.engine import Pipeline
-from dataflare_pipeline.epoch import check_fits, version_of
+from dataflare_pipeline.epoch import check_fits
 from dataflare_pipeline.handing import Borrowed
 from dataflare_pipeline.held import planned
 from dataflare_pipeline.preloaded import Preloaded
-from dataflare_pipeline.reload import check_same, context, snapshots
-from dataflare_pipeline.timers import KeyedTimers
+from dataflare_pipeline.reload import check_same
+from dataflare_pipeline.shadow import try_positions, try_processor
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import Checkpoint
@@ -61,7 +57,7 @@ class Beforehand:
                 self._held[name] = held
         for step in new.steps.values():
             if step.kind == "source" and (held := self._of(step.name)) is not None:
-                self._positions(step, held)
+                try_positions(self.session, step, held)
             made = type(self.session.component(step.name))
             warm(made, step.lanes or 1)
         self.state = Preloaded(self.session, self._held)
@@ -74,7 +70,10 @@ class Beforehand:
         for step in self.session.plan.steps.values():
             if step.plugin == self.plugin and step.kind == "processor":
                 schemas = told["schemas"].get(step.name, {})
-                self._try(step, {input: Schema.from_json(given) for input, given in schemas.items()}, batches)
+                known = {input: Schema.from_json(given) for input, given in schemas.items()}
+                state = Borrowed(self.state.first(step.name), None) if step.by_key else None
+                recent = batches.get(step.name, ())
+                try_processor(self.session, step, self._of(step.name), state, known, recent)
 
     def _planned(self, brief: Mapping[str, Json], old: Plan) -> Plan:
         host, plugin, version = self.host, self.plugin, brief["version"]
@@ -99,35 +98,6 @@ class Beforehand:
         """The checkpoint of a step's region."""
         regions = self.session.part.layout.regions
         return next((self._held.get(name) for name, region in regions.items() if step in region.steps), None)
-
-    def _positions(self, step: StepPlan, held: Checkpoint) -> None:
-        driver = driver_for(self.session.component(step.name), context(self.session, step))
-        assert isinstance(driver, SourceDriver)
-        migrate.splits_of(driver, self.session.plan, held)
-
-    def _try(self, step: StepPlan, schemas: dict[str, Schema], batches: Mapping[str, list[tuple[Batch, str]]]) -> None:
-        held, ctx = self._of(step.name), context(self.session, step)
-        if step.by_key:
-            state = Borrowed(self.state.first(step.name), None)
-            ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
-        driver = driver_for(self.session.component(step.name), ctx)
-        assert isinstance(driver, ProcessorDriver)
-        try:
-            if schemas:
-                driver.plan(schemas)
-            if held is None:
-                driver.open(Resume(0))
-                return
-            driver.open(Resume(held.epoch, incarnation=held.incarnation))
-            for data in snapshots(held, step.name)[:1]:
-                driver.restore(data, held.state_versions.get(step.name, version_of(self.session.plan, step.name)))
-            if step.abilities.get("effects") != "writes":
-                for batch, input in batches.get(step.name, ()):
-                    ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
-                    driver.process(batch.as_input(), input)
-        finally:
-            with suppress(Exception):
-                driver.close()
 
 
 def session_for(brief: Mapping[str, Json]) -> Session:

@@ -20,7 +20,7 @@ from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.handing import Handing
 from dataflare_pipeline.inner_lane import ProcessorLane
 from dataflare_pipeline.keyed import KeyedState
-from dataflare_pipeline.operator import USUAL, ProcessorOp
+from dataflare_pipeline.operator import ProcessorOp, allowed
 from dataflare_pipeline.patiently import patiently
 from dataflare_pipeline.policy import blamed
 from dataflare_pipeline.uncollected import hold, let_go
@@ -193,7 +193,7 @@ class Exchange:
         now = time.monotonic()
         for turn in self._all():
             since = turn.new.since
-            if since is not None and now - since > allowed(patience, turn.old):
+            if since is not None and now - since > allowed(patience, turn.old.longest):
                 return turn.new.step
         return None
 
@@ -235,11 +235,6 @@ class Exchange:
             turn.handing.finish(new.state)
         if new.timers is not None and old.timers is not None:
             new.timers.take(old.timers)
-
-
-def allowed(patience: float, old: ProcessorOp) -> float:
-    """Seconds that a call of the new version may take."""
-    return max(patience, USUAL * old.longest)
 
 
 def _narrower(plan: object, edge: str, schema: object) -> bool:

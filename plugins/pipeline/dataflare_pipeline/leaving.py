@@ -6,7 +6,7 @@ import logging
 import queue
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from dataclasses import asdict
@@ -40,6 +40,11 @@ class Leaving:
         self._runner = runner
         self._leaves: dict[str, Leave] = {}
         self._epochs: dict[str, int] = {}
+
+    def answer(self, name: str, words: Mapping[str, Json]) -> tuple[Json, list[bytes]]:
+        """What the method ``name`` gives: JSON, and bytes beside it."""
+        given = getattr(self, name)(**words)
+        return given if isinstance(given, tuple) else (given, [])
 
     def brief(self, plugin: str, version: str | None) -> Json:
         """What a new process has to know before it can go on with the flow; from now on recent batches are kept.

@@ -22,7 +22,7 @@ from dataflare_pipeline.timers import KeyedTimers
 from dataflare_pipeline.work import Refusal, Work
 
 Outputs = list[tuple[str, Batch]]
-USUAL = 20.0
+_USUAL = 20.0
 """Times the longest call of the older version that a call of a new one on trial may take."""
 RECENT = 2
 """Batches that are kept to try a new version of a component on."""
@@ -211,3 +211,8 @@ class _Seeded(random.Random):
         if self._text is not None:
             text, self._text = self._text, None
             self.seed(text)
+
+
+def allowed(patience: float, longest: float) -> float:
+    """Seconds that a call of a version on trial may take, where the ``longest`` of the older one took so many."""
+    return max(patience, _USUAL * longest)

@@ -11,11 +11,14 @@ from dataflare.errors import StateError
 
 
 @contextmanager
-def patiently(component: Component, step: str, seconds: float) -> Iterator[None]:
-    """What is called here of a guest's component is ended after so many seconds.
+def patiently(component: Component, step: str, seconds: float | None) -> Iterator[None]:
+    """What is called here of a guest's component is ended after so many seconds; None: never.
 
     Raises StateError ``reload.stuck`` then.
     """
+    if seconds is None:
+        yield
+        return
     late = threading.Event()
 
     def end() -> None:

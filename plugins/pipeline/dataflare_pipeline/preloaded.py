@@ -18,7 +18,8 @@ from dataflare_pipeline import migrate
 from dataflare_pipeline.carried import Carried
 from dataflare_pipeline.epoch import version_of
 from dataflare_pipeline.keyed import KEY_SCHEMA, TIMERS, KeyedState, group_of, lane_of
-from dataflare_pipeline.reload import context
+from dataflare_pipeline.shadow import context
+from dataflare_pipeline.work import ipc
 
 if TYPE_CHECKING:
     from dataflare_pipeline.session import Session
@@ -120,11 +121,7 @@ def packed(changes: Iterable[StateChange]) -> bytes:
     listed = list(changes)
     types = (pa.string(), pa.string(), pa.binary(), pa.binary(), pa.float64())
     columns = [pa.array([getattr(each, word) for each in listed], of) for word, of in zip(COLUMNS, types, strict=True)]
-    batch = pa.record_batch(columns, COLUMNS)
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
-    return bytes(sink.getvalue().to_pybytes())
+    return ipc(pa.record_batch(columns, COLUMNS))
 
 
 def unpacked(data: bytes) -> list[StateChange]:

@@ -67,8 +67,7 @@ class Here:
         return self._runner.command(name, args)
 
     def leaving(self, name: str, value: Json = None) -> Told:
-        given = getattr(self._runner.leaving, name)(**(value or {}))
-        return given if isinstance(given, tuple) else (given, [])
+        return self._runner.leaving.answer(name, value or {})
 
     def outcome(self) -> Outcome:
         return self._runner.run()

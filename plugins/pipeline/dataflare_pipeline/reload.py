@@ -6,26 +6,18 @@ reload, and the flow has not noticed.
 
 from __future__ import annotations
 
-import base64
-import threading
-from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataflare.context import FixedClock
-from dataflare.drive import ProcessorDriver, SourceDriver, driver_for
 from dataflare.errors import ConfigError, StateError
 from dataflare.hosting import retain, warm
 from dataflare.schema import Schema
-from dataflare.split import Resume
 from dataflare_host.plan import Plan, StepPlan
-from dataflare_pipeline import migrate
 from dataflare_pipeline.epoch import check_fits
-from dataflare_pipeline.exchange import Exchange, Turn, allowed
+from dataflare_pipeline.exchange import Exchange, Turn
 from dataflare_pipeline.handing import Borrowed
-from dataflare_pipeline.patiently import patiently
-from dataflare_pipeline.timers import KeyedTimers
+from dataflare_pipeline.operator import allowed
+from dataflare_pipeline.shadow import try_positions, try_processor
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import Checkpoint
@@ -36,7 +28,6 @@ if TYPE_CHECKING:
 STOP = "stop the flow and run it again: `dataflare flow stop`, `dataflare run`; nothing is lost"
 RECOVERED_WITHIN = 20.0
 """Seconds that a reload waits for a region that begins anew just now."""
-_WRITES = "writes"
 
 
 def prepared(
@@ -148,7 +139,7 @@ def _beside(new: Session, run: RegionRun, steps: frozenset[str]) -> Exchange | N
         exchange.prepare()
         for step in (new.plan.steps[name] for name in sorted(steps)):
             if step.kind == "source":
-                _positions(new, step, held)
+                try_positions(new, step, held)
             for turn in exchange.turns(step.name)[:1]:
                 _shadow(new, turn, held)
         number = sum(instances(lane, steps) for lane in run.lanes())
@@ -175,43 +166,9 @@ def instances(lane: Lane, steps: frozenset[str]) -> int:
     return sum(step in steps for step in {lane.step, *own})
 
 
-def _positions(new: Session, step: StepPlan, held: Checkpoint) -> None:
-    driver = driver_for(new.component(step.name), context(new, step))
-    assert isinstance(driver, SourceDriver)
-    migrate.splits_of(driver, new.plan, held)
-
-
 def _shadow(new: Session, turn: Turn, held: Checkpoint) -> None:
-    """Run the new version on recent batches, over the state as it is; what it gives and writes is thrown away."""
-    step, ctx = new.plan.steps[turn.new.step], context(new, new.plan.steps[turn.new.step])
-    if turn.old.state is not None:
-        state = Borrowed(turn.old.state, turn.handing)
-        ctx.state, ctx.timers = state, KeyedTimers(state, step.keyed)
-    driver = driver_for(new.component(step.name), ctx)
-    assert isinstance(driver, ProcessorDriver)
-    try:
-        if turn.old.aligned.schemas:
-            driver.plan(dict(turn.old.aligned.schemas))
-        with patiently(driver.component, step.name, new.probation):
-            driver.open(Resume(held.epoch, incarnation=held.incarnation))
-            for data in snapshots(held, step.name)[:1]:
-                driver.restore(data, held.state_versions.get(step.name, 1))
-        if step.abilities.get("effects") != _WRITES:
-            for batch, input in list(turn.old.recent):
-                ctx.clock = FixedClock(batch.envelope.ingested or datetime.now(UTC))
-                with patiently(driver.component, step.name, allowed(new.patience, turn.old)):
-                    driver.process(batch.as_input(), input)
-    finally:
-        with suppress(Exception):
-            driver.close()
-
-
-def snapshots(held: Checkpoint, step: str) -> list[bytes]:
-    """The snapshots of a step's lanes."""
-    return [base64.b64decode(text) for _, text in sorted(held.snapshots.get(step, {}).items())]
-
-
-def context(new: Session, step: StepPlan) -> Any:
-    """The surroundings of an instance that is only tried out: without a fence."""
-    read = frozenset(edge.output for edge in new.plan.outgoing(step.name))
-    return new.context(step.name, 0, 0, "", 0, threading.Event(), lambda: None, read)
+    """Run the new version on what the lane saw last, over its state as it is."""
+    step, old = new.plan.steps[turn.new.step], turn.old
+    state = None if old.state is None else Borrowed(old.state, turn.handing)
+    patience = {"opening": new.probation, "calling": allowed(new.patience, old.longest)}
+    try_processor(new, step, held, state, old.aligned.schemas, old.recent, **patience)

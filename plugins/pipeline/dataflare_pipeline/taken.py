@@ -18,6 +18,5 @@ def outcome_json(outcome: Outcome) -> Json:
 
 def outcome_of(told: Json) -> Outcome:
     """The outcome that ``outcome_json`` told."""
-    known = Problem.__dataclass_fields__
-    problems = tuple(Problem(**{key: item[key] for key in item if key in known}) for item in told["problems"])
+    problems = tuple(Problem.from_json(item) for item in told["problems"])
     return Outcome(**{**told, "problems": problems})

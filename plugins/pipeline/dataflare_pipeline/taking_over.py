@@ -43,14 +43,8 @@ class Successor:
             "begin": self._begin,
             "command": lambda value, parts: self._runner.command(value["name"], value["args"]),
             "budget": lambda value, parts: self._runner.session.budget.set(*value),
-            "changes": lambda value, parts: self._runner.leaving.changes(),
-            "brief": lambda value, parts: self._runner.leaving.brief(value["plugin"], value["version"]),
-            "recent": lambda value, parts: self._runner.leaving.recent(value["plugin"]),
-            "rest": lambda value, parts: self._runner.leaving.rest(),
-            "moved": lambda value, parts: self._runner.leaving.moved(),
-            "back": lambda value, parts: self._runner.leaving.back(),
-            "away": lambda value, parts: self._runner.leaving.away(),
         }
+        """All else is for ``Leaving``."""
 
     def serve(self) -> None:
         """Answer until the other process goes; then this one ends at once: nobody waits for it any more."""
@@ -69,7 +63,8 @@ class Successor:
     def _answer(self, header: dict[str, Json], value: Json, parts: Sequence[bytes]) -> None:
         more: list[bytes] = []
         try:
-            answer = self._questions[header["op"]](value, parts)
+            known = self._questions.get(header["op"])
+            answer = known(value, parts) if known else self._runner.leaving.answer(header["op"], value or {})
             if isinstance(answer, tuple):
                 answer, more = answer
             good = True

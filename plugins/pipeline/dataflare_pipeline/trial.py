@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from dataflare.errors import Problem, StateError, problem_of
 from dataflare_pipeline.asked import Swap
 from dataflare_pipeline.epoch import version_of
-from dataflare_pipeline.operator import USUAL
+from dataflare_pipeline.operator import allowed
 from dataflare_pipeline.source_lane import SourceLane
 from dataflare_pipeline.work import Counts
 
@@ -117,7 +117,7 @@ class Trial:
         now = time.monotonic()
         for operator in (operator for lane in self.lanes() for operator in lane.operators()):
             since, usual = operator.since, self.longest.get(operator.step, 0.0)
-            if since is not None and now - since > max(self.before.patience, USUAL * usual):
+            if since is not None and now - since > allowed(self.before.patience, usual):
                 return operator.step
         return None
 

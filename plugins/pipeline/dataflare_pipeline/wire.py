@@ -56,7 +56,7 @@ def problems_of(error: BaseException) -> list[Json]:
 
 def error_of(told: list[Json]) -> DataflareError:
     """The error that the other side told."""
-    problems = [Problem(**{key: item[key] for key in item if key in Problem.__dataclass_fields__}) for item in told]
+    problems = [Problem.from_json(item) for item in told]
     if not problems:
         return Failed.of("internal.unknown", "the other process failed without a word")
     if problems[0].kind == "config":

@@ -60,7 +60,7 @@ class Lent:
                 continue
             found[name] = known
             told = known.metadata.get_all("Provides-Extra") or () if OURS.match(name) else ()
-            extras = [extra for extra in told if extra != "test"]
+            extras = [extra for extra in told if extra != "test"]  # what a run makes use of, not who works on it
             for needed in parsed(known.requires or (), extras):
                 with suppress(metadata.PackageNotFoundError):
                     pending.append(metadata.distribution(needed.name))
