@@ -38,7 +38,7 @@ class Pipeline(Engine):
 
     def runner(self, part: Part, host: HostApi, exchange: Exchange | None, budget: Budget) -> Runner:
         """A runner for this part; the flow's store is configured, not opened."""
-        from dataflare_pipeline.relay import Relay
+        from dataflare_pipeline.handover.relay import Relay
         from dataflare_pipeline.runner import FlowRunner
 
         return Relay(FlowRunner(self.session(part, host, budget)))

@@ -19,15 +19,15 @@ from dataflare_pipeline.asked import Answer, Edit, Replay, Swap, Sync
 from dataflare_pipeline.ballot import Ballot
 from dataflare_pipeline.exchange import Exchange
 from dataflare_pipeline.former import refuse_former
+from dataflare_pipeline.handover.leaving import Leaving
+from dataflare_pipeline.handover.taking import Taking
 from dataflare_pipeline.lease import Cancelled, Lease
-from dataflare_pipeline.leaving import Leaving
 from dataflare_pipeline.policy import Policy, StepFailed
 from dataflare_pipeline.region import RegionRun
 from dataflare_pipeline.reload import prepared
 from dataflare_pipeline.replay import Wanted
 from dataflare_pipeline.report import live_status, totals
 from dataflare_pipeline.session import Session
-from dataflare_pipeline.taking import Taking
 from dataflare_pipeline.thresholds import Rejects
 from dataflare_pipeline.waiting import Aborted
 

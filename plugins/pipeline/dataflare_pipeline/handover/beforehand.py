@@ -25,8 +25,8 @@ from dataflare_host.plan import Plan
 from dataflare_pipeline.engine import Pipeline
 from dataflare_pipeline.epoch import check_fits
 from dataflare_pipeline.handing import Borrowed
-from dataflare_pipeline.held import planned
-from dataflare_pipeline.preloaded import Preloaded
+from dataflare_pipeline.handover.held import planned
+from dataflare_pipeline.handover.preloaded import Preloaded
 from dataflare_pipeline.reload import check_same
 from dataflare_pipeline.shadow import try_positions, try_processor
 

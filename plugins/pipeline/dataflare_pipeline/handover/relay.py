@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from dataflare import crash
 from dataflare.errors import DataflareError, Problem, StateError, problem_of
 from dataflare_host.kinds import Outcome
-from dataflare_pipeline.held import interpreter
-from dataflare_pipeline.leaving import flow_of, refuse_tied
-from dataflare_pipeline.loaded import others
-from dataflare_pipeline.process import RunnerProcess, Told
+from dataflare_pipeline.handover.held import interpreter
+from dataflare_pipeline.handover.leaving import flow_of, refuse_tied
+from dataflare_pipeline.handover.loaded import others
+from dataflare_pipeline.handover.process import RunnerProcess, Told
+from dataflare_pipeline.handover.warming import libraries
 from dataflare_pipeline.runner import ANSWER_WITHIN, HANDED, FlowRunner
-from dataflare_pipeline.warming import libraries
 
 if TYPE_CHECKING:
     from dataflare_pipeline.asked import Answer

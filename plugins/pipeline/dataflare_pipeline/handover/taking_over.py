@@ -1,4 +1,4 @@
-"""``python -m dataflare_pipeline.taking_over``: the process that goes on with a flow in place of another one.
+"""``python -m dataflare_pipeline.handover.taking_over``: the process that goes on with a flow in place of another one.
 
 The process that starts it keeps the control socket, the signals and the exit code of the run; this one is told what to
 do over a line, and ends with it.
@@ -18,7 +18,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from dataflare.errors import DataflareError
-from dataflare_pipeline.wire import Wire, problems_of
+from dataflare_pipeline.handover.wire import Wire, problems_of
 
 Json = Any
 Answer = Json | tuple[Json, list[bytes]]
@@ -78,8 +78,8 @@ class Successor:
             os._exit(1)
 
     def _prepare(self, value: Json, parts: Sequence[bytes]) -> Answer:
-        from dataflare_pipeline.beforehand import Beforehand
-        from dataflare_pipeline.warming import warm_up
+        from dataflare_pipeline.handover.beforehand import Beforehand
+        from dataflare_pipeline.handover.warming import warm_up
 
         warm_up(value["modules"])
         self._ready = Beforehand(value)
@@ -91,7 +91,7 @@ class Successor:
 
     def _follow(self, value: Json, parts: Sequence[bytes]) -> Answer:
         """Keys that the other process has changed meanwhile."""
-        from dataflare_pipeline.preloaded import unpacked
+        from dataflare_pipeline.handover.preloaded import unpacked
 
         for part in parts:
             self._ready.state.follow(unpacked(part))
@@ -102,9 +102,9 @@ class Successor:
 
     def _take(self, value: Json, parts: Sequence[bytes]) -> Answer:
         """Take the leases and run the flow from there; how it goes on is told by itself."""
-        from dataflare_pipeline.preloaded import unpacked
+        from dataflare_pipeline.handover.preloaded import unpacked
+        from dataflare_pipeline.handover.taking import Taking
         from dataflare_pipeline.runner import FlowRunner
-        from dataflare_pipeline.taking import Taking
 
         changes = dict(zip(value["regions"], map(unpacked, parts), strict=True))
         taking = Taking(self._ready, value, changes)
@@ -115,7 +115,7 @@ class Successor:
 
     def _begin(self, value: Json, parts: Sequence[bytes]) -> Answer:
         """Run a flow that no other process has."""
-        from dataflare_pipeline.beforehand import session_for
+        from dataflare_pipeline.handover.beforehand import session_for
         from dataflare_pipeline.runner import FlowRunner
 
         session = session_for(value)
@@ -124,7 +124,7 @@ class Successor:
         return {}
 
     def _run(self, host: Any, tried: Mapping[str, Future[Any]]) -> None:
-        from dataflare_pipeline.taken import outcome_json
+        from dataflare_pipeline.handover.taken import outcome_json
 
         outcome = self._runner.run()
         try:

@@ -17,8 +17,8 @@ from dataflare.hosting import release
 from dataflare.local import PREFIX as LOCAL
 from dataflare.resource import Resources
 from dataflare_pipeline.asked import Leave
+from dataflare_pipeline.handover.preloaded import packed
 from dataflare_pipeline.operator import RECENT, ProcessorOp
-from dataflare_pipeline.preloaded import packed
 from dataflare_pipeline.work import Counts, ipc
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from typing import Any
 
 from dataflare.errors import Failed, StateError
 from dataflare_host.kinds import Outcome
-from dataflare_pipeline.taken import outcome_of
-from dataflare_pipeline.wire import PROTOCOL, Wire, error_of
+from dataflare_pipeline.handover.taken import outcome_of
+from dataflare_pipeline.handover.wire import PROTOCOL, Wire, error_of
 
 log = logging.getLogger("dataflare.pipeline")
 Json = Any
@@ -33,7 +33,7 @@ class RunnerProcess:
     def __init__(self, python: Path) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            words = [str(python), "-P", "-m", "dataflare_pipeline.taking_over", str(theirs.fileno())]
+            words = [str(python), "-P", "-m", "dataflare_pipeline.handover.taking_over", str(theirs.fileno())]
             words += [str(os.getpid()), str(PROTOCOL)]
             self._process = _STARTER.submit(lambda: subprocess.Popen(words, pass_fds=[theirs.fileno()])).result()
         self.ended: Future[Outcome] = Future()

@@ -14,7 +14,7 @@ from dataflare_pipeline.work import Counts
 
 if TYPE_CHECKING:
     from dataflare.checkpoint import StateChange
-    from dataflare_pipeline.beforehand import Beforehand
+    from dataflare_pipeline.handover.beforehand import Beforehand
     from dataflare_pipeline.region import RegionRun
 
 Json = Any

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 log = logging.getLogger("dataflare.pipeline")
-OWN = ("dataflare_pipeline.runner", "dataflare_pipeline.taking", "dataflare_pipeline.taken")
+OWN = ("dataflare_pipeline.runner", "dataflare_pipeline.handover.taking", "dataflare_pipeline.handover.taken")
 
 
 def libraries() -> list[str]:
