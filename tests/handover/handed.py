@@ -7,23 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipeline.reloads import MANIFEST, rows_below
+
 from dataflare_host import Host
 
-MANIFEST = """
-schema = 1
-[plugin]
-id = "tagger"
-version = "{version}"
-[api]
-requires = ">=1.0,<2"
-[runtime]
-kind = "python"
-entry = "dataflare_tagger"
-"""
 SHOP = '''
 from pathlib import Path
 from dataflare import Idle, source
@@ -123,11 +113,7 @@ class Project:
         (self.folder / "plugins.toml").write_text(f"# {self._versions}\n{member}")
 
     def rows(self, folder: str = "out") -> list[dict[str, Any]]:
-        return [
-            json.loads(line)
-            for part in sorted((self.folder / folder).rglob("*.jsonl"))
-            for line in part.read_text().splitlines()
-        ]
+        return rows_below(self.folder / folder)
 
 
 class Launched:
@@ -194,14 +180,3 @@ class Launched:
         import psutil
 
         return [each.pid for each in psutil.Process(self.process.pid).children(recursive=True)]
-
-
-def judge(rows: list[dict[str, Any]]) -> Counter[str]:
-    """Nothing lost, nothing doubled, the state exact; how many rows each version made."""
-    rows = sorted(rows, key=lambda row: int(row["n"]))
-    assert [row["n"] for row in rows] == list(range(len(rows)))
-    counts: Counter[int] = Counter()
-    for row in rows:
-        counts[row["k"]] += 1
-        assert row["count"] == counts[row["k"]]
-    return Counter(row["version"] for row in rows)

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from handed import FLOW, Launched, Project, code, judge
+from handed import FLOW, Launched, Project, code
+from pipeline.reloads import judge
 
 FULL = os.environ.get("DATAFLARE_CRASHES") == "full"
 TWO_SINKS = FLOW.replace(

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from handed import FLOW, SHOP, Launched, Project, code, judge
+from handed import FLOW, SHOP, Launched, Project, code
+from pipeline.reloads import judge
 
 from dataflare import DataflareError
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from handed import Launched, Project, code, judge
+from handed import Launched, Project, code
+from pipeline.reloads import judge
 
 
 def test_a_new_process_goes_on_at_a_barrier(project: Project, launched: Launched) -> None:

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from handed import Launched, Project, code, judge
+from handed import Launched, Project, code
+from pipeline.reloads import judge
 
 
 @pytest.fixture

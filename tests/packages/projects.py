@@ -16,6 +16,14 @@ def say(row: dict) -> dict:
     return {**row, "said": greeting.word}
 """
 """A processor that says what the distribution `greeting` has."""
+FLOW = """
+version: 1
+name: said
+sources: {in: {uses: std/files, with: {path: in.jsonl}}}
+steps: {say: {uses: hello/say, from: in}}
+sinks: {out: {uses: std/files, from: say, with: {path: out.jsonl}}}
+"""
+"""One that uses it."""
 
 
 def wheel(

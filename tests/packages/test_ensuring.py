@@ -15,16 +15,9 @@ from dataflare_host.cli import main
 from dataflare_worker.environments import Environments, Recipe
 
 from .conftest import Answer, Release
-from .projects import greetings, other_wheel, wants
+from .projects import FLOW, greetings, other_wheel, wants
 
 Ensure = Callable[..., tuple[int, Any]]
-FLOW = """
-version: 1
-name: said
-sources: {in: {uses: std/files, with: {path: in.jsonl}}}
-steps: {say: {uses: hello/say, from: in}}
-sinks: {out: {uses: std/files, from: say, with: {path: out.jsonl}}}
-"""
 
 
 @pytest.fixture

@@ -19,15 +19,7 @@ from dataflare_host.discover import discover
 from dataflare_packages.inline import interpreter_of
 
 from .conftest import Answer, Release
-from .projects import greetings, other_wheel, wants
-
-FLOW = """
-version: 1
-name: said
-sources: {in: {uses: std/files, with: {path: in.jsonl}}}
-steps: {say: {uses: hello/say, from: in}}
-sinks: {out: {uses: std/files, from: say, with: {path: out.jsonl}}}
-"""
+from .projects import FLOW, greetings, other_wheel, wants
 
 
 @pytest.fixture

@@ -167,11 +167,7 @@ class Project:
         return place
 
     def rows(self, out: str = "out") -> list[dict[str, Any]]:
-        return [
-            json.loads(line)
-            for part in sorted((self.folder / out).rglob("*.jsonl"))
-            for line in part.read_text().splitlines()
-        ]
+        return rows_below(self.folder / out)
 
 
 class Running:
@@ -217,6 +213,12 @@ class Running:
 
     def _epoch(self) -> int:
         return int(self.other.command(str(self.file), "status", {})["epoch"])
+
+
+def rows_below(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all files of JSON lines below a folder."""
+    files = sorted(folder.rglob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
 def judge(rows: list[dict[str, Any]]) -> Counter[str]:
