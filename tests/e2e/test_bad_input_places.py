@@ -49,7 +49,7 @@ def numbers(path: Path) -> list[int]:
 def ended(process: "subprocess.Popen[str]") -> tuple[int, Any, str]:
     """Exit code, answer and stderr of a run."""
     out, err = process.communicate(timeout=60)
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return process.returncode, json.loads(out.splitlines()[-1]), err
 
 

@@ -40,7 +40,8 @@ def test_it_is_built_and_holds(folder: Path) -> None:
     assert sorted(example_plugins.described(wheel)) == COMPONENTS[folder.name]
     with opened(wheel) as subject:
         found = list(outcomes(subject))
-    assert [(each.component, each.case, each.wrong) for each in found if not each.held] == []
+    wrong = [(each.component, each.case, each.wrong) for each in found if not each.held]
+    assert wrong == [], wrong
     if folder.name == "duckdb":
         assert [each.left_out for each in found if each.case == KILLED] == [""]
 
